@@ -1,0 +1,2 @@
+//! tls-sniff.
+fn main() {}
