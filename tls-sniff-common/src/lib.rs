@@ -1,2 +1,33 @@
-//! Shared.
+//! What tls-sniff's kernel programs and its user side share: one packet walk, one TLS record test, one
+//! event layout.
+//!
+//! ```text
+//!  packet   bytes at an offset, wherever they are: XDP, an skb, a slice of a capture file
+//!  headers  link layer → VLAN → IPv4/IPv6 → TCP, as offsets          ┐
+//!  record   the TLS record header at the payload offset              ├ inspect
+//!  counters what a packet came to, one name for each outcome         ┘
+//!  flow     hook, direction, addresses and ports
+//!  event    the ring buffer's event: a fixed header, then captured bytes
+//!  config   what user space tells the kernel programs at load
+//! ```
+//!
+//! Everything here is `no_std`, allocates nothing, and is marked `#[inline(always)]` where the kernel
+//! runs it: BPF functions take at most five arguments and the verifier follows inlined code best.
+
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod counters;
+pub mod event;
+pub mod flow;
+pub mod headers;
+mod inspect;
+pub mod packet;
+pub mod record;
+
+pub use inspect::{Found, find_record, inspect};
+
+/// Version of the event layout and of the globals; the event header carries it, so that a user side
+/// never reads the events of another build wrongly.
+pub const ABI_VERSION: u8 = 1;

@@ -1,0 +1,128 @@
+//! What a packet came to: one counter for each outcome, kept per CPU and per hook in the kernel and
+//! once for a file.
+//!
+//! Every packet is counted as [`Counter::Seen`] and as exactly one outcome, so for each hook
+//!
+//! ```text
+//! seen = emitted + skipped (each reason) + filtered (application data) + lost (each reason)
+//! ```
+//!
+//! which tests assert and the `stats` event shows.
+
+/// One counter. The discriminant is its place in a [`CounterBlock`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Packets that a program ran on.
+    Seen = 0,
+    /// TLS records handed to user space.
+    Emitted = 1,
+    /// Application data records, counted and not emitted unless asked.
+    ApplicationData = 2,
+    /// No IPv4 and no IPv6.
+    NotIp = 3,
+    /// An IP fragment other than the first: it carries no TCP header.
+    LaterFragment = 4,
+    /// IP without TCP.
+    NotTcp = 5,
+    /// More VLAN tags or IPv6 extension headers than are walked.
+    TooManyHeaders = 6,
+    /// Headers whose lengths contradict each other.
+    Malformed = 7,
+    /// The packet ended inside its headers or before the record header.
+    Truncated = 8,
+    /// TCP without payload: SYN, FIN, RST, pure acknowledgements.
+    NoPayload = 9,
+    /// TCP payload that does not start with a TLS record.
+    NoRecord = 10,
+    /// A record was found and the ring buffer had no room for it.
+    RingFull = 11,
+    /// A record was found and its bytes could not be read.
+    ReadFailed = 12,
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = 13;
+
+/// The counters of one hook on one CPU, indexed by [`Counter`].
+pub type CounterBlock = [u64; COUNTERS];
+
+/// What a counter says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CounterKind {
+    /// Every packet.
+    Total,
+    /// It became an event.
+    Emitted,
+    /// It is TLS that nobody asked for.
+    Filtered,
+    /// It holds no TLS record at the start of a TCP payload.
+    Skipped,
+    /// It should have become an event and did not.
+    Lost,
+}
+
+impl Counter {
+    /// All counters, in the order of a [`CounterBlock`].
+    pub const ALL: [Self; COUNTERS] = [
+        Self::Seen,
+        Self::Emitted,
+        Self::ApplicationData,
+        Self::NotIp,
+        Self::LaterFragment,
+        Self::NotTcp,
+        Self::TooManyHeaders,
+        Self::Malformed,
+        Self::Truncated,
+        Self::NoPayload,
+        Self::NoRecord,
+        Self::RingFull,
+        Self::ReadFailed,
+    ];
+
+    /// The counter's place in a [`CounterBlock`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in `stats` events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Emitted => "emitted",
+            Self::ApplicationData => "application_data",
+            Self::NotIp => "not_ip",
+            Self::LaterFragment => "later_fragment",
+            Self::NotTcp => "not_tcp",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::Malformed => "malformed",
+            Self::Truncated => "truncated",
+            Self::NoPayload => "no_payload",
+            Self::NoRecord => "no_record",
+            Self::RingFull => "ring_full",
+            Self::ReadFailed => "read_failed",
+        }
+    }
+
+    /// Which term of the sum the counter belongs to.
+    #[must_use]
+    pub const fn kind(self) -> CounterKind {
+        match self {
+            Self::Seen => CounterKind::Total,
+            Self::Emitted => CounterKind::Emitted,
+            Self::ApplicationData => CounterKind::Filtered,
+            Self::NotIp
+            | Self::LaterFragment
+            | Self::NotTcp
+            | Self::TooManyHeaders
+            | Self::Malformed
+            | Self::Truncated
+            | Self::NoPayload
+            | Self::NoRecord => CounterKind::Skipped,
+            Self::RingFull | Self::ReadFailed => CounterKind::Lost,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The ring buffer's event: a fixed header, then the captured payload bytes.
+//!
+//! ```text
+//!   0  8  timestamp      ns, CLOCK_MONOTONIC
+//!   8 16  source         address, network byte order, IPv4 in the first four bytes
+//!  24 16  destination
+//!  40  4  interface      index
+//!  44  4  tcp_sequence
+//!  48  4  tcp_acknowledgement
+//!  52  4  payload_len    bytes of TCP payload on the wire
+//!  56  2  captured_len   bytes of it that follow the header
+//!  58  2  source_port
+//!  60  2  destination_port
+//!  62  2  record_version
+//!  64  2  record_length
+//!  66  4  vlan_tci       two tags, outermost first
+//!  70  1  vlan_count
+//!  71  1  content_type
+//!  72  1  handshake_type valid if has_handshake_type is 1
+//!  73  1  has_handshake_type
+//!  74  1  ip_version     4 or 6
+//!  75  1  tcp_flags      as in byte 13 of the TCP header
+//!  76  1  direction
+//!  77  1  hook
+//!  78  1  abi_version
+//!  79  1  (zero)
+//!  80     captured payload
+//! ```
+//!
+//! Numbers are in host byte order: both sides run on one machine. User space reads each field at its
+//! offset by length-checked loads; nothing is ever transmuted.
+
+use core::mem::{offset_of, size_of};
+
+use crate::{
+    ABI_VERSION, Found,
+    flow::{Direction, Hook, IpVersion, WireAddress},
+    headers::{self, LinkLayer, MAX_VLAN_TAGS, VlanTags},
+    packet::PacketBytes,
+    record::{ContentType, RecordHeader},
+};
+
+/// Bytes before the captured payload.
+pub const EVENT_HEADER_LEN: usize = 80;
+
+/// The fixed part of an event, laid out as above.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventHeader {
+    /// When the program saw the packet, ns of `CLOCK_MONOTONIC`.
+    pub timestamp: u64,
+    /// Source address.
+    pub source: WireAddress,
+    /// Destination address.
+    pub destination: WireAddress,
+    /// Interface index.
+    pub interface: u32,
+    /// TCP sequence number of the first payload byte.
+    pub tcp_sequence: u32,
+    /// TCP acknowledgement number.
+    pub tcp_acknowledgement: u32,
+    /// TCP payload on the wire, in bytes.
+    pub payload_len: u32,
+    /// Payload bytes that follow the header.
+    pub captured_len: u16,
+    /// TCP source port.
+    pub source_port: u16,
+    /// TCP destination port.
+    pub destination_port: u16,
+    /// Version in the record header.
+    pub record_version: u16,
+    /// Length in the record header.
+    pub record_length: u16,
+    /// VLAN tag control information, outermost first.
+    pub vlan_tci: [u16; MAX_VLAN_TAGS],
+    /// How many VLAN tags there were.
+    pub vlan_count: u8,
+    /// Content type in the record header.
+    pub content_type: u8,
+    /// First byte of a handshake record's fragment.
+    pub handshake_type: u8,
+    /// 1 if `handshake_type` was there.
+    pub has_handshake_type: u8,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// TCP flags, CWR to FIN.
+    pub tcp_flags: u8,
+    /// [`Direction`]
+    pub direction: u8,
+    /// [`Hook`]
+    pub hook: u8,
+    /// [`ABI_VERSION`]
+    pub abi_version: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = {
+    assert!(size_of::<EventHeader>() == EVENT_HEADER_LEN);
+    assert!(offset_of!(EventHeader, interface) == 40);
+    assert!(offset_of!(EventHeader, captured_len) == 56);
+    assert!(offset_of!(EventHeader, vlan_count) == 70);
+    assert!(offset_of!(EventHeader, reserved) == 79);
+};
+
+impl EventHeader {
+    /// Writes what `packet` says into the header, in place. The caller adds where and when the packet
+    /// was seen, and the length of what it captured.
+    ///
+    /// Returns `None` if the packet's addresses or TCP header cannot be read: the header then holds
+    /// nothing of use.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the largest packet, BIG TCP's, is far below 4 GiB"
+    )]
+    pub fn describe<P: PacketBytes>(
+        &mut self,
+        packet: &P,
+        link: LinkLayer,
+        found: &Found,
+    ) -> Option<()> {
+        let segment = &found.segment;
+        let ip = headers::ip_version(packet, segment)?;
+        match ip {
+            IpVersion::V4 => {
+                let [a, b, c, d, e, f, g, h] = packet.load(segment.ip_offset + 12)?;
+                self.source = ipv4_wire([a, b, c, d]);
+                self.destination = ipv4_wire([e, f, g, h]);
+            }
+            IpVersion::V6 => {
+                self.source = packet.load(segment.ip_offset + 8)?;
+                self.destination = packet.load(segment.ip_offset + 24)?;
+            }
+        }
+        let [s0, s1, d0, d1] = packet.load(segment.tcp_offset)?;
+        self.source_port = u16::from_be_bytes([s0, s1]);
+        self.destination_port = u16::from_be_bytes([d0, d1]);
+        let [q0, q1, q2, q3, a0, a1, a2, a3, _, flags] = packet.load(segment.tcp_offset + 4)?;
+        self.tcp_sequence = u32::from_be_bytes([q0, q1, q2, q3]);
+        self.tcp_acknowledgement = u32::from_be_bytes([a0, a1, a2, a3]);
+        self.tcp_flags = flags;
+        self.payload_len = segment.payload_len as u32;
+        self.ip_version = ip as u8;
+        let vlan = headers::vlan_tags(packet, link, segment);
+        self.vlan_tci = vlan.tci;
+        self.vlan_count = vlan.count;
+        self.content_type = found.record.content_type as u8;
+        self.record_version = found.record.version;
+        self.record_length = found.record.length;
+        self.has_handshake_type = found.handshake_type.is_some() as u8;
+        self.handshake_type = found.handshake_type.unwrap_or_default();
+        self.abi_version = ABI_VERSION;
+        self.reserved = 0;
+        Some(())
+    }
+}
+
+impl EventHeader {
+    /// The VLAN tags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan(&self) -> VlanTags {
+        VlanTags { tci: self.vlan_tci, count: self.vlan_count }
+    }
+
+    /// Puts an offloaded tag outside those that the bytes held.
+    #[inline(always)]
+    pub fn push_outer_vlan(&mut self, tci: u16) {
+        let mut vlan = self.vlan();
+        vlan.push_outer(tci);
+        self.vlan_tci = vlan.tci;
+        self.vlan_count = vlan.count;
+    }
+}
+
+#[inline(always)]
+const fn ipv4_wire([a, b, c, d]: [u8; 4]) -> WireAddress {
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Why bytes from the ring are no event of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventError {
+    /// Shorter than the header, or than the payload that the header announces.
+    Length {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes there.
+        got: usize,
+    },
+    /// Written by a kernel program of another build.
+    AbiVersion(u8),
+    /// A field holds a value that it cannot have.
+    Field(&'static str, u8),
+}
+
+impl core::fmt::Display for EventError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Length { expected, got } => {
+                write!(f, "event of {got} bytes where {expected} were expected")
+            }
+            Self::AbiVersion(version) => {
+                write!(f, "event of ABI version {version}, this build reads {ABI_VERSION}")
+            }
+            Self::Field(name, value) => write!(f, "event with {name} {value}"),
+        }
+    }
+}
+
+impl core::error::Error for EventError {}
+
+/// An event with its enumerations checked, borrowing the captured bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The fixed part.
+    pub header: EventHeader,
+    /// IPv4 or IPv6.
+    pub ip: IpVersion,
+    /// Which way the packet went.
+    pub direction: Direction,
+    /// Where it was seen.
+    pub hook: Hook,
+    /// The record header at the payload offset.
+    pub record: RecordHeader,
+    /// The first captured bytes of the TCP payload, the record header among them.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event as the ring holds it.
+    ///
+    /// # Errors
+    ///
+    /// If the lengths do not fit, the ABI is another one, or an enumeration has an unknown value.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
+        let (Some(head), Some(rest)) =
+            (bytes.first_chunk::<EVENT_HEADER_LEN>(), bytes.get(EVENT_HEADER_LEN..))
+        else {
+            return Err(EventError::Length { expected: EVENT_HEADER_LEN, got: bytes.len() });
+        };
+        let header = decode_header(head);
+        let captured = usize::from(header.captured_len);
+        // The kernel rounds nothing up, but a longer item is still one whole event.
+        let payload = rest.get(..captured).ok_or(EventError::Length {
+            expected: EVENT_HEADER_LEN + captured,
+            got: bytes.len(),
+        })?;
+        Self::new(header, payload)
+    }
+
+    /// An event from a header that is already at hand, as a capture file gives it.
+    ///
+    /// # Errors
+    ///
+    /// If the ABI is another one or an enumeration has an unknown value.
+    pub fn new(header: EventHeader, payload: &'a [u8]) -> Result<Self, EventError> {
+        if header.abi_version != ABI_VERSION {
+            return Err(EventError::AbiVersion(header.abi_version));
+        }
+        let ip = match header.ip_version {
+            4 => IpVersion::V4,
+            6 => IpVersion::V6,
+            other => return Err(EventError::Field("ip_version", other)),
+        };
+        let direction = Direction::from_wire(header.direction)
+            .ok_or(EventError::Field("direction", header.direction))?;
+        let hook = Hook::from_wire(header.hook).ok_or(EventError::Field("hook", header.hook))?;
+        let content_type = ContentType::from_wire(header.content_type)
+            .ok_or(EventError::Field("content_type", header.content_type))?;
+        let record = RecordHeader {
+            content_type,
+            version: header.record_version,
+            length: header.record_length,
+        };
+        Ok(Self { header, ip, direction, hook, record, payload })
+    }
+
+    /// The VLAN tags, an offloaded one first.
+    #[must_use]
+    pub const fn vlan(&self) -> VlanTags {
+        self.header.vlan()
+    }
+}
+
+/// Reads each field where [`EventHeader`] has it.
+fn decode_header(bytes: &[u8; EVENT_HEADER_LEN]) -> EventHeader {
+    /// The bytes of one field; the offsets are those of the struct, so they are always inside.
+    fn at<const N: usize>(bytes: &[u8; EVENT_HEADER_LEN], offset: usize) -> [u8; N] {
+        bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+    }
+    macro_rules! number {
+        ($field:ident as $type:ty) => {
+            <$type>::from_ne_bytes(at(bytes, offset_of!(EventHeader, $field)))
+        };
+    }
+    let [t0, t1, t2, t3] = at(bytes, offset_of!(EventHeader, vlan_tci));
+    EventHeader {
+        timestamp: number!(timestamp as u64),
+        source: at(bytes, offset_of!(EventHeader, source)),
+        destination: at(bytes, offset_of!(EventHeader, destination)),
+        interface: number!(interface as u32),
+        tcp_sequence: number!(tcp_sequence as u32),
+        tcp_acknowledgement: number!(tcp_acknowledgement as u32),
+        payload_len: number!(payload_len as u32),
+        captured_len: number!(captured_len as u16),
+        source_port: number!(source_port as u16),
+        destination_port: number!(destination_port as u16),
+        record_version: number!(record_version as u16),
+        record_length: number!(record_length as u16),
+        vlan_tci: [u16::from_ne_bytes([t0, t1]), u16::from_ne_bytes([t2, t3])],
+        vlan_count: number!(vlan_count as u8),
+        content_type: number!(content_type as u8),
+        handshake_type: number!(handshake_type as u8),
+        has_handshake_type: number!(has_handshake_type as u8),
+        ip_version: number!(ip_version as u8),
+        tcp_flags: number!(tcp_flags as u8),
+        direction: number!(direction as u8),
+        hook: number!(hook as u8),
+        abi_version: number!(abi_version as u8),
+        reserved: number!(reserved as u8),
+    }
+}
