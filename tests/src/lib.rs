@@ -1,1 +1,35 @@
-//! Tests.
+//! Harness for tests of tls-sniff against the real kernel and real TLS peers.
+//!
+//! A test file has `harness = false` and hands its tests to [`runner::main`], each with the
+//! [`need::Need`]s of the machine that it has. What a test makes outside its process (namespaces,
+//! interfaces, child processes) belongs to a guard that undoes it on drop, on a panic too; what it
+//! waits for is polled under a deadline that names what was awaited, never slept for.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`runner`], [`need`] | the test runner, and what a test needs of the machine |
+//! | [`poll`], [`process`] | waiting under a deadline; a child process, killed on drop |
+//! | [`netns`], [`veth`] | network namespaces, and two of them joined by a veth pair |
+//! | [`peer`] | TLS servers and clients by OpenSSL |
+//! | [`sniffer`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`frame`], [`packet_socket`] | crafted frames, and a socket that sends them |
+//!
+//! Traffic goes to loopback and to namespaces that the test made, nowhere else.
+
+pub mod frame;
+pub mod need;
+pub mod netns;
+pub mod packet_socket;
+pub mod peer;
+pub mod poll;
+pub mod process;
+pub mod runner;
+pub mod sniffer;
+pub mod veth;
+
+use std::path::Path;
+
+/// The top folder of the workspace.
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace")
+}

@@ -1,0 +1,189 @@
+//! The tls-sniff program in a namespace, its events and its log.
+//!
+//! The program is built once in a test process by the cargo that runs the tests, in the same target
+//! folder; `TLS_SNIFF_BIN` names one that is already built, for machines without cargo.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::netns::Namespace;
+use crate::poll;
+use crate::process::{Process, run};
+use crate::workspace_root;
+
+/// How long loading and attaching may take: the verifier is slow on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+
+/// How long the program may take to end after SIGTERM.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The path of the tls-sniff program, built if need be.
+///
+/// # Errors
+///
+/// If it does not build; the message has the compiler's.
+pub fn binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| match std::env::var_os("TLS_SNIFF_BIN") {
+        Some(path) => Ok(path.into()),
+        None => build().map_err(|error| format!("{error:#}")),
+    });
+    built.clone().map_err(|error| anyhow!(error))
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let messages = run(Command::new(cargo)
+        .args(["build", "--package", "tls-sniff", "--bin", "tls-sniff"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(workspace_root()))?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "tls-sniff")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo build named no executable tls-sniff")
+}
+
+/// A running tls-sniff; killed on drop.
+pub struct Sniffer {
+    process: Process,
+}
+
+/// A tls-sniff that has ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The JSON objects of stdout, in order. Empty if stdout is text.
+    pub events: Vec<Value>,
+    /// All lines of stdout.
+    pub stdout: Vec<String>,
+    /// The log.
+    pub stderr: Vec<String>,
+    /// Exit code or signal.
+    pub status: ExitStatus,
+}
+
+impl Sniffer {
+    /// Starts tls-sniff with `arguments` in `namespace`. Does not wait: see [`Sniffer::ready`].
+    ///
+    /// # Errors
+    ///
+    /// If it does not build or start.
+    pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let binary = binary()?;
+        let mut command = namespace.command(binary.to_str().context("a path in UTF-8")?);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts `command`, which must behave as tls-sniff does.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn spawn(mut command: Command) -> Result<Self> {
+        // The log level of the person who runs the tests must not hide what `ready` waits for.
+        command.env_remove("RUST_LOG");
+        Ok(Self { process: Process::spawn(command, None)? })
+    }
+
+    /// Waits until the programs are attached, which the log says by `watching INTERFACES`.
+    ///
+    /// # Errors
+    ///
+    /// If tls-sniff ends (the message has its log), or does not say so in time.
+    pub fn ready(&mut self) -> Result<()> {
+        poll::try_until(READY, "tls-sniff to log what it is watching", || {
+            if self.stderr().iter().any(|line| line.contains("watching")) {
+                return Ok(Some(()));
+            }
+            self.process.check_alive().map(|()| None)
+        })
+        .with_context(|| format!("log: {}", self.stderr().join(" | ")))
+    }
+
+    /// Waits until an event is there, now or earlier, that `wanted` takes, and returns the first.
+    ///
+    /// # Errors
+    ///
+    /// If tls-sniff ends or the time is over without one; the message has the events that came.
+    pub fn wait_for(
+        &mut self,
+        timeout: Duration,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Result<Value> {
+        poll::try_until(timeout, "an event", || {
+            // Looked at before the events: what it wrote before its end is then there.
+            let alive = self.process.check_alive();
+            match self.events().into_iter().find(|event| wanted(event)) {
+                Some(event) => Ok(Some(event)),
+                None => alive.map(|()| None),
+            }
+        })
+        .with_context(|| {
+            format!("events: {:#?}, log: {}", self.process.stdout(), self.stderr().join(" | "))
+        })
+    }
+
+    /// The JSON objects so far.
+    pub fn events(&self) -> Vec<Value> {
+        self.process.stdout().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The lines of the log so far.
+    pub fn stderr(&self) -> Vec<String> {
+        self.process.stderr()
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends `signal`.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Ends tls-sniff by SIGTERM and returns all that it wrote.
+    ///
+    /// # Errors
+    ///
+    /// See [`Sniffer::finish`].
+    pub fn stop(mut self) -> Result<Stopped> {
+        self.process.signal(Signal::SIGTERM)?;
+        self.finish(STOP)
+    }
+
+    /// Waits until tls-sniff ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time (it is killed), or if stdout is a mixture: lines that are JSON
+    /// and lines that are not.
+    pub fn finish(self, timeout: Duration) -> Result<Stopped> {
+        let finished = self.process.finish(timeout)?;
+        let (mut events, mut text) = (Vec::new(), Vec::new());
+        for line in &finished.stdout {
+            match serde_json::from_str(line) {
+                Ok(event) => events.push(event),
+                Err(_) => text.push(line),
+            }
+        }
+        if let (false, Some(line)) = (events.is_empty(), text.first()) {
+            bail!("a line of stdout among JSON events is no JSON: {line:?}");
+        }
+        let (status, stderr) = (finished.status, finished.stderr);
+        Ok(Stopped { events, stdout: finished.stdout, stderr, status })
+    }
+}
