@@ -1,1 +1,31 @@
-//! TLS.
+//! tls-sniff: live TLS handshakes from the kernel to JSON lines.
+//!
+//! ```text
+//!  cli, run      arguments → run → exit code
+//!  daemon        a live run        offline     a capture file
+//!   load, attach the kernel programs           interfaces  which interfaces there are
+//!   source       ring buffer | capture file ─► pipeline: decode ─► observation ─► sink
+//!                                               tls: what the bytes mean
+//! ```
+//!
+//! No stage imports a later one, and only `load`, `attach` and `source::ring` know aya.
+//! docs/ARCHITECTURE.md tells the whole.
+
+pub mod attach;
+mod cli;
+pub mod clock;
+pub mod daemon;
+pub mod decode;
+pub mod error;
+pub mod interfaces;
+pub mod load;
+pub mod observation;
+pub mod offline;
+pub mod pipeline;
+pub mod privilege;
+mod run;
+pub mod sink;
+pub mod source;
+pub mod tls;
+
+pub use run::main;

@@ -1,2 +1,7 @@
-//! tls-sniff.
-fn main() {}
+//! Arguments, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tls_sniff::main()
+}

@@ -1,2 +1,58 @@
-//! Chores.
-fn main() {}
+//! `cargo xtask COMMAND`: arguments and exit code. Each command is one module of the library.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build_ebpf, lint, run, setup, test};
+
+/// The chores of tls-sniff.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what building the kernel object needs; what is there already is left alone
+    Setup {
+        /// Install the programs that the tests use, too
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Build the kernel object from source and write it to tls-sniff/bpf/
+    BuildEbpf {
+        /// Write nothing; fail unless the committed object has the very same bytes
+        #[arg(long, conflicts_with = "out")]
+        check: bool,
+        /// Write the object to FILE and leave the committed one alone
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Check formatting, clippy and rustdoc; a warning is a failure
+    Lint,
+    /// Run everything that CI runs, installing what it needs
+    Test,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().chore {
+        Chore::Setup { tests } => setup::run(tests),
+        Chore::BuildEbpf { check: true, .. } => build_ebpf::check(),
+        Chore::BuildEbpf { out: Some(file), .. } => build_ebpf::build_to(&file),
+        Chore::BuildEbpf { .. } => build_ebpf::build(),
+        Chore::Lint => lint::run(),
+        Chore::Test => test::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! tls-sniff against real peers on the real kernel: what it prints of handshakes by OpenSSL, and what it
+//! attaches to and leaves.
+
+use std::process::ExitCode;
+
+use tls_sniff_tests::{
+    need::Need,
+    runner::{self, test},
+};
+
+#[path = "live/attach.rs"]
+mod attach;
+#[path = "live/frames.rs"]
+mod frames;
+#[path = "live/handshakes.rs"]
+mod handshakes;
+#[path = "live/interfaces.rs"]
+mod interfaces;
+#[path = "live/output.rs"]
+mod output;
+
+pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
+pub(crate) const TLS: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
+pub(crate) const ATTACHED: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("bpftool")];
+
+fn main() -> ExitCode {
+    runner::main(vec![
+        test("handshakes_at_tc_over_ipv4", TLS, || handshakes::every_version("tc", false)),
+        test("handshakes_at_tc_over_ipv6", TLS, || handshakes::every_version("tc", true)),
+        test("handshakes_at_xdp_over_ipv4", TLS, || handshakes::every_version("xdp", false)),
+        test("handshakes_at_xdp_over_ipv6", TLS, || handshakes::every_version("xdp", true)),
+        test("handshakes_on_loopback_at_tc", TLS, || handshakes::loopback("tc")),
+        test("handshakes_on_loopback_at_xdp", TLS, || handshakes::loopback("xdp")),
+        test("handshake_that_fails_shows_the_alert", TLS, handshakes::failed),
+        test("hello_larger_than_a_segment_is_whole_at_egress", TLS, handshakes::large_hello),
+        test("any_port_is_recognised", TLS, handshakes::any_port),
+        test("tagged_frames_at_tc", NETWORK, || frames::tagged("tc")),
+        test("tagged_frames_at_xdp", NETWORK, || frames::tagged("xdp")),
+        test("counters_add_up_to_the_packets_sent", NETWORK, frames::counters_add_up),
+        test("application_data_when_asked", NETWORK, frames::application_data),
+        test("interface_without_link_layer", NETWORK, frames::without_link_layer),
+        test("terminated_leaves_nothing_by_tcx", ATTACHED, || attach::terminated("tcx")),
+        test("terminated_leaves_nothing_by_clsact", ATTACHED, || attach::terminated("clsact")),
+        test("killed_leaves_nothing_by_tcx", ATTACHED, || attach::killed("tc", "tcx")),
+        test("killed_leaves_nothing_by_clsact", ATTACHED, || attach::killed("tc", "clsact")),
+        test("killed_leaves_nothing_by_xdp", ATTACHED, || attach::killed("xdp", "auto")),
+        test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
+        test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
+        test("two_at_once_by_tcx", TLS, || attach::two_at_once("tcx")),
+        test("two_at_once_by_clsact", TLS, || attach::two_at_once("clsact")),
+        test("xdp_that_is_taken_is_named", NETWORK, attach::xdp_taken),
+        test("native_and_generic_xdp", ATTACHED, attach::xdp_modes),
+        test("any_follows_interfaces", TLS, interfaces::any_follows),
+        test("named_interface_comes_back", TLS, interfaces::named_comes_back),
+        test("no_such_interface", NETWORK, interfaces::no_such),
+        test(
+            "missing_capabilities_are_named",
+            &[Need::Root, Need::Tool("setpriv")],
+            output::unprivileged,
+        ),
+        test(
+            "least_capabilities_suffice",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
+            output::least_capabilities,
+        ),
+        test("count_stops_after_so_many", NETWORK, output::count),
+        test("interrupt_prints_stats", NETWORK, output::interrupt),
+        test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
+        test("text_is_aligned", NETWORK, output::text),
+    ])
+}

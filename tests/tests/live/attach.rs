@@ -1,0 +1,212 @@
+//! What is attached while tls-sniff runs, beside whom, and that nothing is when it has ended.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tls_sniff_tests::{
+    netns::Namespace,
+    peer::{Certificate, Client, Server},
+    poll,
+    process::run,
+    sniffer::Sniffer,
+    veth::VethPair,
+};
+
+use super::handshakes::{NAME, wait_for_server_hello};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// XDP programs on the interfaces of a namespace, as bpftool sees them.
+fn xdp(namespace: &Namespace) -> Result<usize> {
+    let shown = run(namespace.command("bpftool").args(["--json", "net"]))?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    Ok(shown[0]["xdp"].as_array().context("bpftool net has a list xdp")?.len())
+}
+
+/// Filters on the clsact qdisc of veth-b and the qdisc itself: older bpftools do not show TCX.
+fn clsact(namespace: &Namespace) -> Result<String> {
+    let mut all = String::new();
+    for arguments in [
+        ["filter", "show", "dev", "veth-b", "ingress"].as_slice(),
+        &["filter", "show", "dev", "veth-b", "egress"],
+        &["qdisc", "show", "dev", "veth-b", "clsact"],
+    ] {
+        all += &run(namespace.command("tc").args(arguments)).unwrap_or_default();
+    }
+    Ok(all)
+}
+
+/// TCX programs on veth-b in both directions, by the kernel's own query.
+fn tcx(namespace: &Namespace) -> Result<usize> {
+    use aya::programs::{SchedClassifier, TcAttachType};
+    namespace.enter(|| {
+        let mut count = 0;
+        for side in [TcAttachType::Ingress, TcAttachType::Egress] {
+            count += SchedClassifier::query_tcx("veth-b", side)?.1.len();
+        }
+        Ok(count)
+    })?
+}
+
+/// How many programs there are on veth-b, by all the ways of looking.
+fn programs(namespace: &Namespace) -> Result<usize> {
+    let filters = clsact(namespace)?.matches("name tls_sniff_").count();
+    Ok(filters + tcx(namespace)? + xdp(namespace)?)
+}
+
+fn start(pair: &VethPair, hook: &str, how: &str) -> Result<Sniffer> {
+    let arguments = ["-i", "veth-b", "--hook", hook, "--tc-attach", how, "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    Ok(sniffer)
+}
+
+fn nothing_is_left(namespace: &Namespace) -> Result<()> {
+    poll::until(SOON, "nothing to be attached", || {
+        let empty = programs(namespace).ok()? == 0 && clsact(namespace).ok()?.trim().is_empty();
+        empty.then_some(())
+    })
+    .with_context(|| format!("{:?} {:?}", xdp(namespace), clsact(namespace)))
+}
+
+pub(crate) fn terminated(how: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let sniffer = start(&pair, "tc", how)?;
+    ensure!(programs(namespace)? == 2, "{}", clsact(namespace)?);
+    let stopped = sniffer.stop()?;
+    ensure!(stopped.status.success());
+    // Gone when the process is, not some time later.
+    ensure!(programs(namespace)? == 0 && clsact(namespace)?.is_empty(), "{}", clsact(namespace)?);
+    Ok(())
+}
+
+pub(crate) fn killed(hook: &str, how: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let mut sniffer = start(&pair, hook, how)?;
+    ensure!(programs(&pair.second.namespace)? == 2, "{}", clsact(&pair.second.namespace)?);
+    sniffer.signal(Signal::SIGKILL)?;
+    drop(sniffer.finish(SOON)?);
+    nothing_is_left(&pair.second.namespace)
+}
+
+/// The process id of the guard of a sniffer.
+fn guard_of(sniffer: &Sniffer) -> Result<Pid> {
+    let children = format!("/proc/{0}/task/{0}/children", sniffer.id());
+    let children = std::fs::read_to_string(children)?;
+    let guard = children.split_whitespace().next().context("a guard process")?;
+    Ok(Pid::from_raw(guard.parse()?))
+}
+
+/// As when a whole cgroup is killed.
+pub(crate) fn guard_killed_too() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let mut sniffer = start(&pair, "tc", "clsact")?;
+    kill(guard_of(&sniffer)?, Signal::SIGKILL)?;
+    sniffer.signal(Signal::SIGKILL)?;
+    drop(sniffer.finish(SOON)?);
+    ensure!(programs(namespace)? == 2, "the filters outlive both: {}", clsact(namespace)?);
+    let next = start(&pair, "tc", "clsact")?;
+    ensure!(programs(namespace)? == 2, "the next has removed them: {}", clsact(namespace)?);
+    drop(next.stop()?);
+    ensure!(programs(namespace)? == 0, "{}", clsact(namespace)?);
+    Ok(())
+}
+
+/// A filter and a qdisc that somebody else put there stay.
+pub(crate) fn leaves_others_alone() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let tc = |arguments: &[&str]| run(namespace.command("tc").args(arguments));
+    tc(&["qdisc", "add", "dev", "veth-b", "clsact"])?;
+    // A classic BPF program that matches nothing.
+    tc(&[
+        "filter",
+        "add",
+        "dev",
+        "veth-b",
+        "ingress",
+        "prio",
+        "7",
+        "bpf",
+        "bytecode",
+        "1,6 0 0 0",
+        "classid",
+        "1:1",
+    ])?;
+    let before = clsact(namespace)?;
+    for kill_it in [false, true] {
+        let mut sniffer = start(&pair, "tc", "clsact")?;
+        ensure!(programs(namespace)? == 2, "{}", clsact(namespace)?);
+        let shown = clsact(namespace)?;
+        let (ours, theirs) = (shown.find("tls_sniff_in"), shown.find("bytecode"));
+        ensure!(ours.is_some() && ours < theirs, "tls-sniff comes first: {shown}");
+        let signal = if kill_it { Signal::SIGKILL } else { Signal::SIGTERM };
+        sniffer.signal(signal)?;
+        drop(sniffer.finish(SOON)?);
+        poll::until(SOON, "tls-sniff's filters to go", || {
+            (programs(namespace).ok()? == 0).then_some(())
+        })?;
+        ensure!(clsact(namespace)? == before, "{} was {before}", clsact(namespace)?);
+    }
+    Ok(())
+}
+
+pub(crate) fn two_at_once(how: &str) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let address = SocketAddr::new(pair.second.address(false), 443);
+    let _server = Server::new(&certificate, address).start(namespace)?;
+    let mut one = start(&pair, "tc", how)?;
+    let mut two = start(&pair, "tc", how)?;
+    Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
+    wait_for_server_hello(&mut one)?;
+    wait_for_server_hello(&mut two)?;
+    // The first to go takes nothing of the other with it.
+    drop(one.stop()?);
+    ensure!(programs(namespace)? == 2, "{}", clsact(namespace)?);
+    let before = two.events().len();
+    Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
+    poll::until(SOON, "the second to see another handshake", || {
+        (two.events().len() >= before + 2).then_some(())
+    })?;
+    drop(two.stop()?);
+    ensure!(programs(namespace)? == 0, "{} {}", xdp(namespace)?, clsact(namespace)?);
+    Ok(())
+}
+
+pub(crate) fn xdp_taken() -> Result<()> {
+    let pair = VethPair::new()?;
+    let _first = start(&pair, "xdp", "auto")?;
+    let second = Sniffer::start(&pair.second.namespace, &["-i", "veth-b", "--hook", "xdp"])?;
+    let stopped = second.finish(SOON)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("veth-b") && log.contains("tls_sniff_xdp"), "{log}");
+    ensure!(log.contains("--hook tc"), "it says what to do: {log}");
+    Ok(())
+}
+
+/// Both modes on request, and which one is said.
+pub(crate) fn xdp_modes() -> Result<()> {
+    let pair = VethPair::new()?;
+    for (mode, said) in
+        [("auto", "native XDP"), ("native", "native XDP"), ("generic", "generic XDP")]
+    {
+        let arguments = ["-i", "veth-b", "--hook", "xdp", "--xdp-mode", mode];
+        let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+        sniffer.ready()?;
+        ensure!(sniffer.stderr().iter().any(|line| line.contains(said)), "{:?}", sniffer.stderr());
+        drop(sniffer.stop()?);
+        nothing_is_left(&pair.second.namespace)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Crafted frames, sent through a veth pair: tags, counters, interfaces without a link layer.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tls_sniff_tests::{
+    frame::{Frame, flags},
+    netns::Namespace,
+    packet_socket::PacketSocket,
+    sniffer::{Sniffer, Stopped},
+    veth::VethPair,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A ClientHello of TLS 1.2 without extensions.
+pub(crate) fn hello() -> Vec<u8> {
+    let mut record = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
+    record.extend_from_slice(&[0x5a; 32]);
+    record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
+    record
+}
+
+/// For each hook: seen is the sum of all others; and of user space's stages too.
+pub(crate) fn check_sums(stopped: &Stopped) -> Result<()> {
+    let stats = stopped.events.last().context("events")?;
+    ensure!(stats["event"] == "stats", "the last event is {stats}");
+    let count = |value: &Value| value.as_u64().context("a count");
+    let mut emitted = 0;
+    for (hook, counters) in stats["hooks"].as_object().context("hooks")? {
+        let mut sum = 0;
+        for (name, value) in counters.as_object().context("counters")? {
+            if name != "seen" {
+                sum += count(value)?;
+            }
+        }
+        ensure!(count(&counters["seen"])? == sum, "{hook}: {counters}");
+        emitted += count(&counters["emitted"])?;
+    }
+    let pipeline = &stats["pipeline"];
+    ensure!(count(&pipeline["received"])? == emitted, "{stats}");
+    let outcome = ["written", "dropped", "beyond_count"].map(|name| count(&pipeline[name]));
+    let sum: u64 = outcome.into_iter().sum::<Result<u64>>()?;
+    ensure!(count(&pipeline["observations"])? == sum, "{stats}");
+    ensure!(count(&pipeline["written"])? == stopped.events.len() as u64 - 1, "{stats}");
+    Ok(())
+}
+
+/// A tag is in the bytes at XDP, and in the skb only at TC ingress.
+pub(crate) fn tagged(hook: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let arguments = ["-i", "veth-b", "--hook", hook, "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let ethernet = Frame::ethernet;
+    let stacks = [
+        (1000, ethernet(), json!(null)),
+        (1001, ethernet().vlan(0x8100, 100), json!([100])),
+        (1002, ethernet().vlan(0x88a8, 200), json!([200])),
+        (1003, ethernet().vlan(0x88a8, 200).vlan(0x8100, 4094), json!([200, 4094])),
+    ];
+    for (port, stack, vlan) in stacks {
+        for v6 in [false, true] {
+            let stack = if v6 { stack.clone().ipv6() } else { stack.clone().ipv4() };
+            let port = if v6 { port + 100 } else { port };
+            socket.send(&stack.tcp(port, 443).payload(&hello()).build())?;
+            let event = sniffer.wait_for(SOON, |event| event["source_port"] == port)?;
+            ensure!(event["vlan"] == vlan, "expected {vlan}: {event}");
+            ensure!(event["event"] == "client_hello" && event["direction"] == "ingress");
+        }
+    }
+    check_sums(&sniffer.stop()?)
+}
+
+pub(crate) fn counters_add_up() -> Result<()> {
+    for hook in ["tc", "xdp"] {
+        let pair = VethPair::new()?;
+        let arguments = ["-i", "veth-b", "--hook", hook, "--format", "json"];
+        let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+        sniffer.ready()?;
+        let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+        let tcp = || Frame::ethernet().ipv4().tcp(1, 443);
+        let kinds: [(&str, u64, Vec<u8>); 6] = [
+            ("not_tcp", 3, Frame::ethernet().ipv4().udp(1, 53).payload(&[0; 32]).build()),
+            ("no_payload", 5, tcp().flags(flags::ACK).build()),
+            ("no_record", 7, tcp().payload(b"not TLS at all").build()),
+            ("application_data", 11, tcp().payload(&[0x17, 3, 3, 0, 4, 1, 2, 3, 4]).build()),
+            (
+                "later_fragment",
+                13,
+                Frame::ethernet().ipv4().fragment(200, false).protocol(6).payload(&[0; 64]).build(),
+            ),
+            ("emitted", 17, tcp().payload(&hello()).build()),
+        ];
+        for (_, times, frame) in &kinds {
+            for _ in 0..*times {
+                socket.send(frame)?;
+            }
+        }
+        sniffer.wait_for(SOON, |_| true)?;
+        tls_sniff_tests::poll::until(SOON, "all hellos", || {
+            (sniffer.events().len() == 17).then_some(())
+        })?;
+        let stopped = sniffer.stop()?;
+        check_sums(&stopped)?;
+        let ingress = if hook == "xdp" { "xdp" } else { "tc_ingress" };
+        let counters = &stopped.events.last().context("stats")?["hooks"][ingress];
+        for (name, times, _) in &kinds {
+            ensure!(counters[name] == *times, "{name} was sent {times} times: {counters}");
+        }
+        let sent: u64 = kinds.iter().map(|(_, times, _)| times).sum();
+        ensure!(counters["seen"] == sent, "{sent} packets were sent: {counters}");
+    }
+    Ok(())
+}
+
+pub(crate) fn application_data() -> Result<()> {
+    let pair = VethPair::new()?;
+    let arguments = ["-i", "veth-b", "--format", "json", "--application-data"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let data = [0x17, 3, 3, 0, 4, 1, 2, 3, 4];
+    socket.send(&Frame::ethernet().ipv4().tcp(7, 443).payload(&data).build())?;
+    let event = sniffer.wait_for(SOON, |event| event["event"] == "application_data")?;
+    ensure!(event["record_length"] == 4 && event["record_version"] == "TLS 1.2", "{event}");
+    check_sums(&sniffer.stop()?)
+}
+
+/// A tun interface: what a program behind it would get is what TC sees at egress.
+pub(crate) fn without_link_layer() -> Result<()> {
+    let namespace = Namespace::new()?;
+    namespace.ip(&["tuntap", "add", "dev", "tun0", "mode", "tun"])?;
+    namespace.ip(&["link", "set", "dev", "tun0", "up"])?;
+    for hook in ["tc", "xdp"] {
+        let arguments = ["-i", "tun0", "--hook", hook, "--format", "json"];
+        let mut sniffer = Sniffer::start(&namespace, &arguments)?;
+        sniffer.ready()?;
+        let socket = PacketSocket::open(&namespace, "tun0")?;
+        for (port, packet) in [(1, Frame::raw().ipv4()), (2, Frame::raw().ipv6())] {
+            socket.send(&packet.tcp(port, 443).payload(&hello()).build())?;
+            let event = sniffer.wait_for(SOON, |event| event["source_port"] == port)?;
+            ensure!(event["event"] == "client_hello" && event["interface"] == "tun0", "{event}");
+            ensure!(event["direction"] == "egress" && event["hook"] == "tc", "{event}");
+        }
+        check_sums(&sniffer.stop()?)?;
+    }
+    Ok(())
+}

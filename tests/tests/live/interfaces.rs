@@ -1,0 +1,117 @@
+//! Interfaces that come and go while tls-sniff runs, and those that never were.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Result, ensure};
+use tls_sniff_tests::{
+    frame::Frame,
+    netns::Namespace,
+    packet_socket::PacketSocket,
+    peer::{Certificate, Client, Server},
+    poll,
+    sniffer::Sniffer,
+    veth::VethPair,
+};
+
+use super::{
+    frames::{check_sums, hello},
+    handshakes::NAME,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wait_for_log(sniffer: &Sniffer, text: &str) -> Result<()> {
+    poll::until(SOON, &format!("the log to say {text:?}"), || {
+        sniffer.stderr().iter().any(|line| line.contains(text)).then_some(())
+    })
+}
+
+/// Adds a veth pair to a namespace, both ends in it.
+fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
+    namespace.ip(&["link", "add", one, "type", "veth", "peer", "name", two])?;
+    namespace.ip(&["link", "set", "dev", one, "up"])?;
+    namespace.ip(&["link", "set", "dev", two, "up"]).map(drop)
+}
+
+pub(crate) fn any_follows() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let mut sniffer = Sniffer::start(namespace, &["-i", "any", "--format", "json"])?;
+    sniffer.ready()?;
+
+    // There from the start: a veth and loopback.
+    for address in [SocketAddr::new(pair.second.address(false), 443), "127.0.0.1:4433".parse()?] {
+        let _server = Server::new(&certificate, address).start(namespace)?;
+        let loopback = address.ip().is_loopback();
+        let (from, interface) =
+            if loopback { (namespace, "lo") } else { (&pair.first.namespace, "veth-b") };
+        Client::new(address, NAME).run(from)?.established()?;
+        sniffer.wait_for(SOON, |event| {
+            event["event"] == "client_hello" && event["interface"] == interface
+        })?;
+    }
+    // One that appears, carries a hello, and goes; twice.
+    for round in 0..2 {
+        add(namespace, "late-a", "late-b")?;
+        poll::until(SOON, "both ends to be attached", || {
+            let log = sniffer.stderr();
+            let count = |name| {
+                log.iter().filter(|line| line.contains(&format!("attached to {name}"))).count()
+            };
+            (count("late-a") > round && count("late-b") > round).then_some(())
+        })?;
+        let port = 5000 + u16::try_from(round)?;
+        let socket = PacketSocket::open(namespace, "late-a")?;
+        socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(&hello()).build())?;
+        for (interface, direction) in [("late-a", "egress"), ("late-b", "ingress")] {
+            sniffer.wait_for(SOON, |event| {
+                event["source_port"] == port
+                    && event["interface"] == interface
+                    && event["direction"] == direction
+            })?;
+        }
+        namespace.ip(&["link", "delete", "late-a"])?;
+        poll::until(SOON, "the log to say that they are gone", || {
+            let log = sniffer.stderr();
+            let gone = log.iter().filter(|line| line.contains("late-b is gone")).count();
+            (gone > round).then_some(())
+        })?;
+    }
+    check_sums(&sniffer.stop()?)
+}
+
+pub(crate) fn named_comes_back() -> Result<()> {
+    let namespace = Namespace::new()?;
+    add(&namespace, "here-a", "here-b")?;
+    for hook in ["tc", "xdp"] {
+        let arguments = ["-i", "here-b", "--hook", hook, "--format", "json"];
+        let mut sniffer = Sniffer::start(&namespace, &arguments)?;
+        sniffer.ready()?;
+        namespace.ip(&["link", "delete", "here-a"])?;
+        wait_for_log(&sniffer, "here-b is gone")?;
+        add(&namespace, "here-a", "here-b")?;
+        poll::until(SOON, "it to be attached again", || {
+            let log = sniffer.stderr();
+            (log.iter().filter(|line| line.contains("attached to here-b")).count() == 2)
+                .then_some(())
+        })?;
+        let socket = PacketSocket::open(&namespace, "here-a")?;
+        socket.send(&Frame::ethernet().ipv4().tcp(6000, 443).payload(&hello()).build())?;
+        sniffer.wait_for(SOON, |event| event["interface"] == "here-b")?;
+        check_sums(&sniffer.stop()?)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn no_such() -> Result<()> {
+    let pair = VethPair::new()?;
+    let stopped =
+        Sniffer::start(&pair.second.namespace, &["-i", "veth-b", "-i", "eth77"])?.finish(SOON)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("eth77") && log.contains("lo, veth-b"), "{log}");
+    ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Filters on a clsact qdisc, for kernels without TCX, and how they go when this process ends.
+//!
+//! A filter belongs to the interface, not to the process that added it: after a SIGKILL it would stay
+//! and run on every packet. So the filters are never removed by the process that uses them, but by a
+//! second one, the guard, in whatever way the first one ends:
+//!
+//! ```text
+//!  tls-sniff ──stdin pipe──► tls-sniff clsact-guard HANDLE      own process group, signals blocked
+//!     │  "INDEX created|found\n" for each interface                    │
+//!     │  ends: exit, crash, SIGKILL ──► the pipe closes ──►  removes the filters with HANDLE,
+//!     │                                                      and qdiscs that it created, if empty
+//!     └─ listens on the abstract socket "tls-sniff/clsact/HANDLE": proof of life
+//! ```
+//!
+//! Should both be killed at once (a whole cgroup), the next tls-sniff on the interface finds filters
+//! whose handle nobody listens for, and removes them. Abstract sockets belong to the network namespace,
+//! as interfaces do, so that a tls-sniff in another container of the same network is told from a dead one.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    io::{self, BufRead as _, Write as _},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            net::{SocketAddr, UnixListener, UnixStream},
+            process::CommandExt as _,
+        },
+    },
+    process::{Child, ChildStdin, Command, Stdio},
+    str::FromStr,
+};
+
+use aya::programs::tc::{self, TcError};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use nix::{
+    libc,
+    sys::signal::{SigSet, Signal},
+};
+use rtnetlink::{
+    Handle,
+    packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_route::{
+        RouteNetlinkMessage,
+        tc::{
+            TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
+        },
+    },
+};
+
+use super::AttachError;
+use crate::{interfaces::Interface, load::PROGRAM_PREFIX};
+
+/// The filter handle of one tls-sniff process: random, never 0, which the kernel would replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerHandle(u32);
+
+impl OwnerHandle {
+    fn random() -> Self {
+        let random = RandomState::new().hash_one(std::process::id());
+        Self(u32::try_from(random & 0x7fff_ffff).unwrap_or(1).max(1))
+    }
+
+    /// The two halves, as a TC handle is written.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+    pub(super) const fn parts(self) -> (u16, u16) {
+        ((self.0 >> 16) as u16, self.0 as u16)
+    }
+
+    fn socket_name(self) -> String {
+        format!("tls-sniff/clsact/{self}")
+    }
+
+    fn address(self) -> io::Result<SocketAddr> {
+        SocketAddr::from_abstract_name(self.socket_name())
+    }
+
+    fn is_alive(self) -> bool {
+        self.address().and_then(|address| UnixStream::connect_addr(&address)).is_ok()
+    }
+}
+
+impl fmt::Display for OwnerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl FromStr for OwnerHandle {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u32::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// The guard of this process.
+pub(super) struct Guard {
+    owner: OwnerHandle,
+    child: Child,
+    /// Closing it tells the guard to clean up.
+    pipe: ChildStdin,
+    _proof_of_life: UnixListener,
+    /// Interfaces that the guard knows of.
+    prepared: BTreeMap<u32, ()>,
+}
+
+impl Guard {
+    /// Starts the guard process.
+    pub(super) fn start() -> Result<Self, AttachError> {
+        let owner = OwnerHandle::random();
+        let listener = owner
+            .address()
+            .and_then(|address| UnixListener::bind_addr(&address))
+            .map_err(AttachError::Guard)?;
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("tls-sniff")
+            .args(["clsact-guard", &owner.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // Ctrl-C reaches the foreground process group: the guard must not be in it.
+            .process_group(0)
+            .spawn()
+            .map_err(AttachError::Guard)?;
+        let pipe = child.stdin.take().ok_or_else(|| {
+            AttachError::Guard(io::Error::new(io::ErrorKind::BrokenPipe, "no pipe to it"))
+        })?;
+        Ok(Self { owner, child, pipe, _proof_of_life: listener, prepared: BTreeMap::new() })
+    }
+
+    pub(super) const fn owner(&self) -> OwnerHandle {
+        self.owner
+    }
+
+    /// Makes an interface ready for filters: the qdisc is there, leftovers are gone, the guard knows.
+    pub(super) async fn prepare(
+        &mut self,
+        interface: &Interface,
+        netlink: &Handle,
+    ) -> Result<(), AttachError> {
+        if self.prepared.contains_key(&interface.index) {
+            return Ok(());
+        }
+        let created = match tc::qdisc_add_clsact(&interface.name) {
+            Ok(()) => true,
+            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+                false
+            }
+            Err(error) => {
+                return Err(AttachError::Refused {
+                    interface: interface.name.clone(),
+                    method: super::Method::Clsact,
+                    source: Box::new(error.into()),
+                });
+            }
+        };
+        let origin = if created { "created" } else { "found" };
+        writeln!(self.pipe, "{} {origin}", interface.index)
+            .and_then(|()| self.pipe.flush())
+            .map_err(AttachError::Guard)?;
+        remove_leftovers(interface, netlink).await?;
+        self.prepared.insert(interface.index, ());
+        Ok(())
+    }
+
+    /// Lets the guard take the filters off, and waits for it.
+    pub(super) fn finish(self) {
+        let Self { mut child, pipe, .. } = self;
+        drop(pipe);
+        match child.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => tracing::warn!("the clsact guard ended with {status}"),
+            Err(error) => tracing::warn!("cannot wait for the clsact guard: {error}"),
+        }
+    }
+}
+
+/// Removes filters of a tls-sniff that was killed together with its guard.
+async fn remove_leftovers(interface: &Interface, netlink: &Handle) -> Result<(), AttachError> {
+    let refused = |source: rtnetlink::Error| AttachError::Filters {
+        interface: interface.name.clone(),
+        source: Box::new(source),
+    };
+    for filter in filters(netlink, interface.index).await.map_err(refused)? {
+        let Some(owner) = filter.owner() else { continue };
+        if !owner.is_alive() {
+            tracing::info!("{}: removing a filter that a killed tls-sniff left", interface.name);
+            filter.remove(netlink).await.map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// A filter on a clsact qdisc.
+struct Filter {
+    header: TcHeader,
+    /// `TCA_BPF_NAME`, if it is a BPF filter.
+    program: Option<String>,
+}
+
+impl Filter {
+    /// Whose filter it is, if it is one of tls-sniff.
+    fn owner(&self) -> Option<OwnerHandle> {
+        let ours = self.program.as_deref()?.starts_with(PROGRAM_PREFIX);
+        ours.then(|| OwnerHandle(self.header.handle.into()))
+    }
+
+    async fn remove(&self, netlink: &Handle) -> Result<(), rtnetlink::Error> {
+        let mut message = TcMessage::default();
+        message.header = self.header.clone();
+        message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        let mut answers = netlink.clone().request(request)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && !gone(error.raw_code())
+            {
+                return Err(rtnetlink::Error::NetlinkError(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Somebody else removed it first, or the interface with it.
+const fn gone(code: i32) -> bool {
+    matches!(-code, 0 | libc::ENOENT | libc::ENODEV)
+}
+
+/// The filters on both sides of an interface's clsact qdisc.
+async fn filters(netlink: &Handle, interface: u32) -> Result<Vec<Filter>, rtnetlink::Error> {
+    let index = i32::try_from(interface).unwrap_or(i32::MAX);
+    let mut filters = Vec::new();
+    for egress in [false, true] {
+        let request = netlink.traffic_filter(index).get();
+        let request = if egress { request.egress() } else { request.ingress() };
+        let messages: Vec<TcMessage> = request.execute().try_collect().await?;
+        filters.extend(messages.into_iter().map(|message| Filter {
+            program: message.attributes.iter().find_map(program_name),
+            header: message.header,
+        }));
+    }
+    // A dump lists each priority once without a handle before its filters.
+    filters.retain(|filter| u32::from(filter.header.handle) != 0);
+    Ok(filters)
+}
+
+fn program_name(attribute: &TcAttribute) -> Option<String> {
+    let TcAttribute::Options(options) = attribute else { return None };
+    options.iter().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+/// What the guard process does: reads interfaces from stdin until the pipe closes, then cleans up.
+///
+/// # Errors
+///
+/// If signals cannot be blocked, or netlink refuses.
+pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
+    // Whoever stops tls-sniff by its name also reaches the guard, which must outlive it.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+
+    let mut created_qdisc = BTreeMap::new();
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        if let Some((index, origin)) = line.split_once(' ')
+            && let Ok(index) = index.parse::<u32>()
+        {
+            created_qdisc.insert(index, origin == "created");
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let (connection, netlink, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        for (index, created) in created_qdisc {
+            if let Err(error) = clean(&netlink, index, created, owner).await {
+                // An interface that is gone took its filters with it.
+                tracing::debug!("interface {index}: {error}");
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn clean(
+    netlink: &Handle,
+    index: u32,
+    created: bool,
+    owner: OwnerHandle,
+) -> Result<(), rtnetlink::Error> {
+    for filter in filters(netlink, index).await? {
+        if filter.owner() == Some(owner) {
+            filter.remove(netlink).await?;
+        }
+    }
+    // The qdisc was put there for these filters; if others have come to use it, it stays.
+    if created && filters(netlink, index).await?.is_empty() {
+        let mut request = netlink.qdisc().del(i32::try_from(index).unwrap_or(i32::MAX));
+        let header = &mut request.message_mut().header;
+        header.parent = TcHandle::from(CLSACT);
+        header.handle = TcHandle::from(CLSACT & 0xffff_0000);
+        request.execute().await?;
+    }
+    Ok(())
+}
+
+/// `TC_H_CLSACT`, linux/pkt_sched.h.
+const CLSACT: u32 = 0xffff_fff1;

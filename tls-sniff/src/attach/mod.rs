@@ -1,0 +1,349 @@
+//! Puts the kernel programs on interfaces and takes them off.
+//!
+//! ```text
+//!             ingress                    egress
+//!  tc         TCX | clsact               TCX | clsact
+//!  xdp        XDP native | generic       TCX | clsact
+//!             (TC where a packet has no Ethernet header)
+//! ```
+//!
+//! TCX and XDP links live as long as this process's file descriptors: they are gone when it ends, by
+//! SIGKILL too. Filters on a clsact qdisc outlive it; [`clsact`] says what is done about that.
+
+mod clsact;
+mod tc;
+mod xdp;
+
+pub use clsact::{OwnerHandle, run_guard};
+
+use std::{collections::BTreeMap, fmt, io};
+
+use aya::programs::{
+    ProgramError, tc::SchedClassifierLink, tc::TcError, xdp::XdpError, xdp::XdpLink,
+};
+use tls_sniff_common::{flow::Hook, headers::LinkLayer};
+
+use crate::{
+    interfaces::{Interface, InterfaceError},
+    load::{LoadError, Programs},
+};
+
+/// Which hook sees ingress; egress is always TC's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IngressHook {
+    /// TC: after GRO, few large packets.
+    #[default]
+    Tc,
+    /// XDP: before the stack, and before anything there can drop the packet.
+    Xdp,
+}
+
+/// How TC programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcAttach {
+    /// TCX if the kernel has it, else clsact.
+    #[default]
+    Auto,
+    /// TCX (6.6).
+    Tcx,
+    /// A filter on a clsact qdisc.
+    Clsact,
+}
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpAttach {
+    /// Native if the driver can, else generic.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack, on any driver.
+    Generic,
+}
+
+/// Where among other TC programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Before all others: sees what they may drop or redirect.
+    #[default]
+    First,
+    /// After all others: sees what they let through.
+    Last,
+}
+
+/// What the user wants of attaching.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttachOptions {
+    /// Hook for ingress.
+    pub ingress: IngressHook,
+    /// TC's way.
+    pub tc: TcAttach,
+    /// XDP's way.
+    pub xdp: XdpAttach,
+    /// Place among TC programs.
+    pub order: Order,
+}
+
+/// The way in which one direction of an interface is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A TCX link.
+    Tcx,
+    /// A filter on the clsact qdisc.
+    Clsact,
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the stack.
+    XdpGeneric,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "TCX",
+            Self::Clsact => "TC clsact",
+            Self::XdpNative => "native XDP",
+            Self::XdpGeneric => "generic XDP",
+        })
+    }
+}
+
+/// Why an interface is not watched.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Packets of a link layer that tls-sniff cannot walk.
+    #[error(
+        "cannot watch {interface}: its link layer (ARP hardware type {hardware}) is neither Ethernet nor IP"
+    )]
+    LinkLayer {
+        /// The interface.
+        interface: String,
+        /// `/sys/class/net/INTERFACE/type`
+        hardware: u16,
+    },
+    /// XDP has room for one program.
+    #[error(
+        "cannot attach XDP to {interface}: the XDP program {program} (id {id}) is there already"
+    )]
+    XdpOccupied {
+        /// The interface.
+        interface: String,
+        /// The other program's name.
+        program: String,
+        /// The other program's id.
+        id: u32,
+    },
+    /// The user asked for a way that this kernel or driver does not have.
+    #[error("cannot attach to {interface} by {method}: {source}")]
+    Unsupported {
+        /// The interface.
+        interface: String,
+        /// The way.
+        method: Method,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refused for another reason.
+    #[error("cannot attach to {interface} by {method}: {source}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// The way.
+        method: Method,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// The process that removes clsact filters could not be started or told.
+    #[error(
+        "cannot run the clsact guard, without which a killed tls-sniff would leave filters behind: {0}"
+    )]
+    Guard(#[source] io::Error),
+    /// The filters of an interface could not be listed.
+    #[error("cannot list the TC filters of {interface}: {source}")]
+    Filters {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: Box<rtnetlink::Error>,
+    },
+    /// A program is missing.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The interfaces are not known.
+    #[error(transparent)]
+    Interfaces(#[from] InterfaceError),
+}
+
+impl AttachError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::LinkLayer { .. } => "watch the interface that carries its IP packets instead",
+            Self::XdpOccupied { .. } => {
+                "use --hook tc, which shares an interface, or detach it: ip link set dev IFACE xdp off"
+            }
+            Self::Unsupported { method: Method::Tcx, .. } => {
+                "TCX came with Linux 6.6: leave --tc-attach at auto"
+            }
+            Self::Unsupported { .. } => "leave --xdp-mode at auto, which falls back to generic XDP",
+            Self::Refused { .. } => "`bpftool net` shows what is attached; -vv says more",
+            Self::Guard(_) => {
+                "use a kernel with TCX (6.6), where no guard is needed, or --hook with --tc-attach tcx"
+            }
+            Self::Filters { .. } => "`tc filter show dev IFACE ingress` shows them",
+            Self::Load(error) => error.hint(),
+            Self::Interfaces(_) => "the process needs AF_NETLINK sockets",
+        }
+    }
+}
+
+/// The errno behind an aya error, if there is one.
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::TcError(TcError::NetlinkError(error))
+        | ProgramError::XdpError(XdpError::NetlinkError(error))
+        | ProgramError::NetlinkError(error) => error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// What holds a program on an interface; dropping it takes the program off.
+enum Attachment {
+    Xdp {
+        _link: XdpLink,
+    },
+    Tcx {
+        _link: SchedClassifierLink,
+    },
+    /// Taken off by the guard.
+    Clsact,
+}
+
+/// One watched interface.
+struct Watched {
+    name: String,
+    _attachments: [Attachment; 2],
+}
+
+/// The programs and what they are attached to.
+pub struct Attacher {
+    programs: Programs,
+    options: AttachOptions,
+    watched: BTreeMap<u32, Watched>,
+    guard: Option<clsact::Guard>,
+}
+
+impl Attacher {
+    /// Nothing is attached yet.
+    #[must_use]
+    pub const fn new(programs: Programs, options: AttachOptions) -> Self {
+        Self { programs, options, watched: BTreeMap::new(), guard: None }
+    }
+
+    /// Watches `interface` in both directions, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub async fn attach(
+        &mut self,
+        interface: &Interface,
+        netlink: &rtnetlink::Handle,
+    ) -> Result<(), AttachError> {
+        let link = interface.link.map_err(|hardware| AttachError::LinkLayer {
+            interface: interface.name.clone(),
+            hardware,
+        })?;
+        let by_xdp = self.options.ingress == IngressHook::Xdp && link == LinkLayer::Ethernet;
+        let (ingress, ingress_method) = if by_xdp {
+            xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?
+        } else {
+            self.attach_tc(interface, link, Hook::TcIngress, netlink).await?
+        };
+        let (egress, egress_method) =
+            self.attach_tc(interface, link, Hook::TcEgress, netlink).await?;
+        tracing::info!(
+            "attached to {}: ingress by {ingress_method}, egress by {egress_method}",
+            interface.name
+        );
+        self.watched.insert(
+            interface.index,
+            Watched { name: interface.name.clone(), _attachments: [ingress, egress] },
+        );
+        Ok(())
+    }
+
+    async fn attach_tc(
+        &mut self,
+        interface: &Interface,
+        link: LinkLayer,
+        hook: Hook,
+        netlink: &rtnetlink::Handle,
+    ) -> Result<(Attachment, Method), AttachError> {
+        if self.options.tc != TcAttach::Clsact {
+            let program = self.programs.tc(link, hook)?;
+            match tc::attach_tcx(program, interface, hook, self.options.order) {
+                Ok(attachment) => return Ok((attachment, Method::Tcx)),
+                Err(AttachError::Unsupported { .. }) if self.options.tc == TcAttach::Auto => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let guard = match &mut self.guard {
+            Some(guard) => guard,
+            none => none.insert(clsact::Guard::start()?),
+        };
+        guard.prepare(interface, netlink).await?;
+        let program = self.programs.tc(link, hook)?;
+        tc::attach_clsact(program, interface, hook, self.options.order, guard.owner())?;
+        Ok((Attachment::Clsact, Method::Clsact))
+    }
+
+    /// Forgets an interface that is gone or no longer wanted.
+    pub fn detach(&mut self, index: u32) -> Option<String> {
+        self.watched.remove(&index).map(|watched| watched.name)
+    }
+
+    /// Takes everything off, and waits for the guard if there is one.
+    pub fn detach_all(&mut self) {
+        self.watched.clear();
+        if let Some(guard) = self.guard.take() {
+            guard.finish();
+        }
+    }
+
+    /// Whether the interface with this index is watched.
+    #[must_use]
+    pub fn watches(&self, index: u32) -> bool {
+        self.watched.contains_key(&index)
+    }
+
+    /// Indices of what is watched.
+    pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
+        self.watched.keys().copied()
+    }
+
+    /// The watched interfaces by name, for people.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.watched.values().map(|watched| watched.name.as_str()).collect()
+    }
+
+    /// The name of an interface that is watched.
+    #[must_use]
+    pub fn name(&self, index: u32) -> Option<&str> {
+        self.watched.get(&index).map(|watched| watched.name.as_str())
+    }
+
+    /// Takes note that a watched interface has another name now.
+    pub fn rename(&mut self, interface: &Interface) {
+        if let Some(watched) = self.watched.get_mut(&interface.index)
+            && watched.name != interface.name
+        {
+            tracing::info!("{} is called {} now", watched.name, interface.name);
+            watched.name.clone_from(&interface.name);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line: raw flags, and what they mean together.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use tls_sniff_common::config;
+
+use crate::attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach};
+
+/// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
+///
+/// Without arguments it watches every interface that is up, in both directions, and needs root or
+/// CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON. Events go to stdout, one a line; log messages to stderr.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) inner: Option<Inner>,
+
+    /// Interface to watch (repeatable), or `any`: all that are up, also those that appear later
+    #[arg(short, long = "interface", value_name = "IFACE", default_value = "any")]
+    pub(crate) interface: Vec<String>,
+
+    /// Read packets from a pcap or pcapng file instead, `-` for stdin; needs no privileges
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tc_attach", "xdp_mode", "tc_order", "ring_bytes"])]
+    pub(crate) read: Option<PathBuf>,
+
+    /// Where ingress is watched; egress is always watched at tc
+    #[arg(long, value_name = "HOOK", default_value = "tc")]
+    pub(crate) hook: Hook,
+
+    /// How tc programs are attached; auto takes tcx where the kernel has it (6.6)
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) tc_attach: TcHow,
+
+    /// How the XDP program is attached; auto takes native where the driver can
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) xdp_mode: XdpHow,
+
+    /// Place among other tc programs: first sees what they may drop, last what they let through
+    #[arg(long, value_name = "PLACE", default_value = "first")]
+    pub(crate) tc_order: Place,
+
+    /// Output: json lines or aligned text [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+
+    /// Stop after N events
+    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// Show application data records too, which otherwise are only counted
+    #[arg(long)]
+    pub(crate) application_data: bool,
+
+    /// Payload bytes to copy for each event, at most 16384
+    #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_CAPTURE_LEN,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(config::MAX_CAPTURE_LEN)))]
+    pub(crate) payload_bytes: u32,
+
+    /// Size of the ring buffer between kernel and tls-sniff, at least 4096; rounded up to a power of two
+    #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_RING_LEN,
+          value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
+    pub(crate) ring_bytes: u32,
+
+    /// Log more to stderr (-v: debug, -vv: trace)
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Log only warnings and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tls-sniff                          every handshake on this host
+  tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc
+  tls-sniff -i eth0 | jq -r .sni     JSON lines into a pipe
+  tls-sniff -r capture.pcapng        the same from a file
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inner {
+    /// Removes clsact filters when its parent has ended (started by tls-sniff itself)
+    #[command(hide = true)]
+    ClsactGuard { owner: OwnerHandle },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Hook {
+    /// Both directions at tc, after GRO and before segmentation
+    Tc,
+    /// Ingress at XDP, before the stack
+    Xdp,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TcHow {
+    Auto,
+    Tcx,
+    Clsact,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum XdpHow {
+    Auto,
+    Native,
+    Generic,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Place {
+    First,
+    Last,
+}
+
+/// The output format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line.
+    Json,
+    /// Aligned text for people.
+    Text,
+}
+
+impl Cli {
+    pub(crate) const fn attach_options(&self) -> AttachOptions {
+        AttachOptions {
+            ingress: match self.hook {
+                Hook::Tc => IngressHook::Tc,
+                Hook::Xdp => IngressHook::Xdp,
+            },
+            tc: match self.tc_attach {
+                TcHow::Auto => TcAttach::Auto,
+                TcHow::Tcx => TcAttach::Tcx,
+                TcHow::Clsact => TcAttach::Clsact,
+            },
+            xdp: match self.xdp_mode {
+                XdpHow::Auto => XdpAttach::Auto,
+                XdpHow::Native => XdpAttach::Native,
+                XdpHow::Generic => XdpAttach::Generic,
+            },
+            order: match self.tc_order {
+                Place::First => Order::First,
+                Place::Last => Order::Last,
+            },
+        }
+    }
+}

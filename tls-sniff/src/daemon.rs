@@ -1,0 +1,333 @@
+//! Live capture: load, attach, read until told to stop, detach, drain, account.
+//!
+//! ```text
+//!                 ┌ signal | output closed | count reached ──► stop
+//!  select ────────┼ link change ──► compare interfaces with what is attached
+//!                 └ ring readable ──► a bounded batch through the pipeline
+//!
+//!  stop: detach → drain the ring → counters → stats event → output ends, all within one time limit
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    attach::{AttachOptions, Attacher},
+    clock::KernelClock,
+    decode::Sighting,
+    error::Error,
+    interfaces::{Interface, Interfaces},
+    load::{self, KernelCounters, LoadOptions},
+    observation,
+    pipeline::{Pipeline, PipelineOptions},
+    privilege,
+    sink::{
+        Formatter,
+        output::{WhenFull, Written},
+    },
+    source::ring::Ring,
+};
+
+/// What the output's reader is given to take the last events.
+pub const FINISH_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a growing loss is looked for while events arrive.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+
+/// Which interfaces to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that are up, also those that appear later.
+    Any,
+    /// Those with these names.
+    Named(BTreeSet<String>),
+}
+
+impl Selection {
+    fn wants(&self, interface: &Interface) -> bool {
+        match self {
+            Self::Any => interface.up,
+            Self::Named(names) => names.contains(&interface.name),
+        }
+    }
+}
+
+/// What a live run is told.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// Interfaces.
+    pub selection: Selection,
+    /// Hooks.
+    pub attach: AttachOptions,
+    /// Kernel programs.
+    pub load: LoadOptions,
+    /// Events.
+    pub pipeline: PipelineOptions,
+}
+
+/// Watches until a signal, a closed output, or the wanted number of events.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error> {
+    privilege::check()?;
+    let mut interfaces = Interfaces::open()?;
+    let found = interfaces.list().await?;
+    check_names(&options.selection, &found)?;
+    let stop = stop_signal()?;
+
+    let mut programs = load::load(&options.load)?;
+    let ring = Ring::new(programs.take_ring()?)
+        .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
+    let counters = programs.take_counters()?;
+    let pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Drop)
+        .map_err(|source| Error::Process { what: "start the output thread", source })?;
+    let mut live = Live {
+        selection: options.selection,
+        attacher: Attacher::new(programs, options.attach),
+        reader: Reader {
+            pipeline,
+            clock: KernelClock::measure(),
+            names: BTreeMap::new(),
+            counters,
+            checked: Instant::now(),
+            lost: 0,
+        },
+        ring,
+        refused: BTreeSet::new(),
+    };
+    live.attach_first(&found, &interfaces).await?;
+    let outcome = live.watch(&mut interfaces, stop).await;
+    let finished = live.finish();
+    outcome.and(finished)
+}
+
+/// Every interface that was named must be there at the start.
+fn check_names(selection: &Selection, found: &[Interface]) -> Result<(), Error> {
+    let Selection::Named(names) = selection else { return Ok(()) };
+    match names.iter().find(|name| !found.iter().any(|interface| interface.name == **name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::NoSuchInterface {
+            name: name.clone(),
+            available: found.iter().map(|interface| interface.name.clone()).collect(),
+        }),
+    }
+}
+
+/// Resolves at the first SIGINT or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+    let handler =
+        |kind| signal(kind).map_err(|source| Error::Process { what: "handle signals", source });
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut terminate = handler(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// A run in progress.
+struct Live {
+    selection: Selection,
+    attacher: Attacher,
+    reader: Reader,
+    ring: Ring,
+    /// Interfaces that could not be attached, so that each is complained about once.
+    refused: BTreeSet<u32>,
+}
+
+/// What turns the ring's bytes into output.
+struct Reader {
+    pipeline: Pipeline,
+    clock: KernelClock,
+    names: BTreeMap<u32, String>,
+    counters: KernelCounters,
+    checked: Instant,
+    lost: u64,
+}
+
+impl Live {
+    /// Attaches to what is wanted. A named interface must succeed, of `any` at least one.
+    async fn attach_first(
+        &mut self,
+        found: &[Interface],
+        interfaces: &Interfaces,
+    ) -> Result<(), Error> {
+        let mut reasons = Vec::new();
+        for interface in found.iter().filter(|interface| self.selection.wants(interface)) {
+            self.reader.names.insert(interface.index, interface.name.clone());
+            match self.attacher.attach(interface, interfaces.handle()).await {
+                Ok(()) => {}
+                Err(error) if self.selection == Selection::Any => {
+                    tracing::warn!("{error}");
+                    self.refused.insert(interface.index);
+                    reasons.push(error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let names = self.attacher.names();
+        if names.is_empty() {
+            return Err(Error::NothingToWatch { reasons });
+        }
+        tracing::info!("watching {}", names.join(", "));
+        Ok(())
+    }
+
+    async fn watch(
+        &mut self,
+        interfaces: &mut Interfaces,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        tokio::pin!(stop);
+        let closed = self.reader.pipeline.output().closed();
+        tokio::pin!(closed);
+        while !self.reader.pipeline.is_done() {
+            let Self { ring, reader, .. } = self;
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = &mut closed => return Ok(()),
+                () = interfaces.changed() => self.reconcile(interfaces).await?,
+                read = ring.read(|bytes| reader.event(bytes)) => {
+                    read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
+                    reader.flush();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is attached agree with what there is.
+    async fn reconcile(&mut self, interfaces: &Interfaces) -> Result<(), Error> {
+        let found = interfaces.list().await?;
+        let gone: Vec<u32> = self
+            .attacher
+            .indices()
+            .filter(|index| {
+                let now = found.iter().find(|interface| interface.index == *index);
+                // An interface that is only down keeps its programs: it may come up again.
+                now.is_none_or(|now| self.selection != Selection::Any && !self.selection.wants(now))
+            })
+            .collect();
+        self.refused.retain(|index| found.iter().any(|interface| interface.index == *index));
+        for index in gone {
+            if let Some(name) = self.attacher.detach(index) {
+                // Its last events are still in the ring.
+                let Self { ring, reader, .. } = self;
+                ring.drain(|bytes| reader.event(bytes));
+                reader.flush();
+                reader.names.remove(&index);
+                tracing::info!("{name} is gone");
+            }
+        }
+        for interface in &found {
+            let wanted = self.selection.wants(interface);
+            if self.attacher.watches(interface.index) {
+                self.attacher.rename(interface);
+            } else if !wanted || self.refused.contains(&interface.index) {
+                continue;
+            } else if let Err(error) = self.attacher.attach(interface, interfaces.handle()).await {
+                // It may have gone between the list and the attempt; if not, it is said once.
+                tracing::warn!("{error}");
+                self.refused.insert(interface.index);
+                continue;
+            }
+            self.reader.names.insert(interface.index, interface.name.clone());
+        }
+        if self.attacher.names().is_empty() {
+            tracing::warn!("no interface is left to watch; waiting for one to appear");
+        }
+        Ok(())
+    }
+
+    /// Detaches, drains, accounts.
+    fn finish(mut self) -> Result<(), Error> {
+        self.attacher.detach_all();
+        let Self { mut ring, mut reader, .. } = self;
+        ring.drain(|bytes| reader.event(bytes));
+        let hooks = reader.counters.read()?;
+        reader.warn_of_loss(&hooks);
+        let (stats, written) = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
+        if stats.pipeline.dropped > 0 {
+            tracing::warn!(
+                "the reader of stdout was too slow: {} events were dropped",
+                stats.pipeline.dropped
+            );
+        }
+        ended(written)
+    }
+}
+
+/// How a run ends by how its output ended.
+///
+/// # Errors
+///
+/// If the output failed or stalled.
+pub fn ended(written: Written) -> Result<(), Error> {
+    match written {
+        Written::All | Written::ReaderGone => Ok(()),
+        Written::Failed(error) => Err(Error::Output(error)),
+        Written::Stalled => Err(Error::OutputStalled { seconds: FINISH_LIMIT.as_secs() }),
+    }
+}
+
+/// The hooks that packets came through.
+fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
+    hooks.iter().filter(|(_, block)| block.iter().any(|count| *count > 0)).copied().collect()
+}
+
+impl Reader {
+    /// One item of the ring.
+    fn event(&mut self, bytes: &[u8]) {
+        let event = match Event::decode(bytes) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::debug!("{error}");
+                self.pipeline.undecodable();
+                return;
+            }
+        };
+        self.clock.refresh();
+        let sighting = Sighting {
+            timestamp: self.clock.wall(event.header.timestamp),
+            interface: self.names.get(&event.header.interface).map(String::as_str),
+        };
+        match self.pipeline.event(&event, sighting) {
+            // Whoever reads the ring stops after this batch; what is beyond the count is counted.
+            ControlFlow::Break(()) | ControlFlow::Continue(()) => {}
+        }
+    }
+
+    /// Ends a batch.
+    fn flush(&mut self) {
+        self.pipeline.flush();
+        if self.checked.elapsed() >= LOSS_CHECK {
+            self.checked = Instant::now();
+            if let Ok(hooks) = self.counters.read() {
+                self.warn_of_loss(&hooks);
+            }
+        }
+    }
+
+    /// Says how many records were lost since this was last said.
+    fn warn_of_loss(&mut self, hooks: &[(Hook, CounterBlock)]) {
+        let lost = observation::lost(hooks);
+        if lost > self.lost {
+            tracing::warn!(
+                "{} records were lost in the kernel ({lost} in all): --ring-bytes makes more room",
+                lost - self.lost
+            );
+            self.lost = lost;
+        }
+    }
+}

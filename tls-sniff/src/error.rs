@@ -1,0 +1,82 @@
+//! Every way to fail, with one hint for each.
+
+use std::{fmt, io};
+
+use crate::{
+    attach::AttachError, interfaces::InterfaceError, load::LoadError, privilege::MissingPrivilege,
+    source::file::CaptureError,
+};
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that no interface has.
+    #[error("there is no interface {name}; there are: {}", list(available))]
+    NoSuchInterface {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// `-i any`, and nothing could be watched.
+    #[error("none of the interfaces can be watched: {}", list(reasons))]
+    NothingToWatch {
+        /// Why not, for each.
+        reasons: Vec<String>,
+    },
+    /// Capabilities are missing.
+    #[error(transparent)]
+    Privilege(#[from] MissingPrivilege),
+    /// The kernel programs are not loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// They are not attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The interfaces are not known.
+    #[error(transparent)]
+    Interfaces(#[from] InterfaceError),
+    /// A capture file could not be read, or not to its end.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The process could not be set up.
+    #[error("cannot {what}: {source}")]
+    Process {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// stdout refuses.
+    #[error("cannot write to stdout: {0}")]
+    Output(#[source] io::Error),
+    /// The reader of stdout stands still.
+    #[error("the reader of stdout did not take the last events within {seconds} s: they are lost")]
+    OutputStalled {
+        /// How long it was given.
+        seconds: u64,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSuchInterface { .. } => {
+                Some("-i any watches all, also those that appear later")
+            }
+            Self::NothingToWatch { .. } => Some("`ip link` shows the interfaces; bring one up"),
+            Self::Privilege(error) => Some(error.hint()),
+            Self::Load(error) => Some(error.hint()),
+            Self::Attach(error) => Some(error.hint()),
+            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
+            Self::Capture(error) => error.hint(),
+            Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
+        }
+    }
+}
+
+fn list(names: &[String]) -> impl fmt::Display {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,140 @@
+//! The interfaces of this network namespace, by rtnetlink: which there are, and when that changes.
+//!
+//! A change is only a reason to look again: the list is asked for anew and compared with what is
+//! attached, so that a notification that was lost, or came in another order, does no harm.
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use rtnetlink::{
+    Handle, MulticastGroup,
+    packet_core::NetlinkMessage,
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
+    },
+    sys::SocketAddr,
+};
+use tls_sniff_common::headers::LinkLayer;
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index, unique within the namespace.
+    pub index: u32,
+    /// Its name, which may change.
+    pub name: String,
+    /// Administratively up.
+    pub up: bool,
+    /// What its packets start with, or the ARP hardware type if tls-sniff does not know it.
+    pub link: Result<LinkLayer, u16>,
+    /// The id of an XDP program that is attached to it.
+    pub xdp_program: Option<u32>,
+}
+
+/// Why the interfaces are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket: {0}")]
+    Socket(#[source] std::io::Error),
+    /// The list was refused.
+    #[error("cannot list the interfaces: {0}")]
+    List(#[source] Box<rtnetlink::Error>),
+}
+
+/// A netlink connection that lists interfaces and tells when one changed.
+pub struct Interfaces {
+    handle: Handle,
+    changes:
+        futures_util::stream::BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+}
+
+impl Interfaces {
+    /// Opens the connection and subscribes to link notifications. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If there is no netlink socket to be had.
+    pub fn open() -> Result<Self, InterfaceError> {
+        let (connection, handle, changes) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+                .map_err(InterfaceError::Socket)?;
+        tokio::spawn(connection);
+        Ok(Self { handle, changes: changes.boxed() })
+    }
+
+    /// All interfaces, in the order of their indices.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the list.
+    pub async fn list(&self) -> Result<Vec<Interface>, InterfaceError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| InterfaceError::List(Box::new(error)))?;
+        let mut interfaces: Vec<_> = links.iter().filter_map(interface).collect();
+        interfaces.sort_by_key(|interface| interface.index);
+        Ok(interfaces)
+    }
+
+    /// Waits until something about the links changed, and takes in all notices of it that are there.
+    pub async fn changed(&mut self) {
+        if self.changes.next().await.is_none() {
+            // The connection ended: the list stays as it is.
+            std::future::pending::<()>().await;
+        }
+        while let Some(Some(_)) = futures_util::FutureExt::now_or_never(self.changes.next()) {}
+    }
+
+    /// The netlink handle, for requests of other modules.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+fn interface(link: &LinkMessage) -> Option<Interface> {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    Some(Interface {
+        index: link.header.index,
+        name,
+        up: link.header.flags.contains(LinkFlags::Up),
+        link: link_layer(link.header.link_layer_type),
+        xdp_program: link.attributes.iter().find_map(xdp_program),
+    })
+}
+
+fn xdp_program(attribute: &LinkAttribute) -> Option<u32> {
+    let LinkAttribute::Xdp(details) = attribute else { return None };
+    details.iter().find_map(|detail| match detail {
+        LinkXdp::ProgId(id)
+        | LinkXdp::DrvProgId(id)
+        | LinkXdp::SkbProgId(id)
+        | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    })
+}
+
+/// What packets start with at TC, by ARP hardware type (linux/if_arp.h).
+fn link_layer(hardware: LinkLayerType) -> Result<LinkLayer, u16> {
+    match hardware {
+        LinkLayerType::Ether | LinkLayerType::Loopback => Ok(LinkLayer::Ethernet),
+        // tun and WireGuard say NONE; PPP, IP-in-IP, SIT and modems show TC the IP header as well.
+        LinkLayerType::None
+        | LinkLayerType::Rawip
+        | LinkLayerType::Ppp
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre => Ok(LinkLayer::RawIp),
+        other => Err(other.into()),
+    }
+}

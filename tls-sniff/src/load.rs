@@ -1,0 +1,298 @@
+//! Loads the kernel programs: picks what this kernel can do, sets the globals, sizes the ring.
+//!
+//! ```text
+//!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
+//!  globals CAPTURE_LEN, EMIT_APPLICATION_DATA, HAS_XDP_LOAD_BYTES
+//!  verify  the TC programs always, one XDP program if XDP is wanted
+//! ```
+//!
+//! All programs that may be needed are loaded at once, also those for interfaces that appear later:
+//! whether they load is known before the first packet is watched.
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{MapData, MapError, MapType, PerCpuArray, RingBuf},
+    programs::{Program, ProgramError, ProgramType, SchedClassifier, Xdp},
+    sys::{BpfHelper, is_helper_supported, is_map_supported},
+    util::KernelVersion,
+};
+use tls_sniff_common::{
+    config,
+    counters::{COUNTERS, CounterBlock},
+    flow::{Direction, Hook, KERNEL_HOOKS},
+    headers::LinkLayer,
+};
+
+/// The kernel object: the committed one, or a fresh one with the feature `build-ebpf`.
+#[cfg(not(feature = "build-ebpf"))]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/tls-sniff.bpf.o");
+/// The kernel object: the committed one, or a fresh one with the feature `build-ebpf`.
+#[cfg(feature = "build-ebpf")]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tls-sniff-ebpf"));
+
+#[cfg(target_endian = "big")]
+compile_error!("the kernel object is little-endian: no big-endian machine has been tried yet");
+
+/// What the kernel programs are told.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Payload bytes behind each event header, 0..=[`config::MAX_CAPTURE_LEN`].
+    pub capture_len: u32,
+    /// Emit application data records instead of only counting them.
+    pub application_data: bool,
+    /// Ring buffer size in bytes; the kernel side rounds it up to a power of two of pages.
+    pub ring_len: u32,
+    /// Load the XDP program too.
+    pub xdp: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            capture_len: config::DEFAULT_CAPTURE_LEN,
+            application_data: false,
+            ring_len: config::DEFAULT_RING_LEN,
+            xdp: false,
+        }
+    }
+}
+
+/// Why the kernel programs are not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel has no BPF ring buffer.
+    #[error("this kernel ({release}) has no BPF ring buffer, which came with 5.8")]
+    NoRingBuffer {
+        /// `uname -r`
+        release: String,
+    },
+    /// The object could not be read or its maps not be made.
+    #[error("cannot set up the kernel maps: {0}")]
+    Object(#[source] Box<EbpfError>),
+    /// The verifier refused a program, or the kernel could not load it.
+    #[error("the kernel refused the program {program}: {reason}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The errno and the last line of the verifier's log.
+        reason: String,
+    },
+    /// The object lacks a program or map of this build.
+    #[error("the kernel object has no {0}: it belongs to another build")]
+    Missing(&'static str),
+    /// A map could not be used.
+    #[error("cannot use the kernel map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<MapError>,
+    },
+}
+
+impl LoadError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoRingBuffer { .. } => {
+                "live capture needs Linux 5.10 or newer; -r FILE needs no kernel support"
+            }
+            Self::Object(_) => {
+                "a smaller --ring-bytes needs less memory; before 5.11 it counts against RLIMIT_MEMLOCK"
+            }
+            Self::Program { .. } => {
+                "please report it with `uname -r` and the output of -vv, which holds the verifier's log"
+            }
+            Self::Missing(_) => "rebuild it with `cargo xtask build-ebpf`",
+            Self::Map { .. } => "please report it with `uname -r`",
+        }
+    }
+}
+
+/// The loaded programs and their maps.
+pub struct Programs {
+    ebpf: Ebpf,
+    xdp: &'static str,
+}
+
+const XDP_MULTI_BUFFER: &str = "tls_sniff_xdp";
+const XDP_SINGLE_BUFFER: &str = "tls_sniff_xdp1";
+
+/// What the names of all programs start with, as `bpftool net` and `tc filter` show them.
+pub const PROGRAM_PREFIX: &str = "tls_sniff_";
+
+/// The TC program for a direction on an interface with this link layer.
+#[must_use]
+pub const fn tc_program(link: LinkLayer, hook: Hook) -> &'static str {
+    match (link, hook.direction()) {
+        (LinkLayer::RawIp, Direction::Egress) => "tls_sniff_l3out",
+        (LinkLayer::RawIp, _) => "tls_sniff_l3in",
+        (_, Direction::Egress) => "tls_sniff_out",
+        (_, _) => "tls_sniff_in",
+    }
+}
+
+const TC_PROGRAMS: [&str; 4] =
+    ["tls_sniff_in", "tls_sniff_out", "tls_sniff_l3in", "tls_sniff_l3out"];
+
+/// Loads the programs into the kernel. Nothing is attached yet.
+///
+/// # Errors
+///
+/// See [`LoadError`].
+pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
+    if !is_map_supported(MapType::RingBuf).unwrap_or(true) {
+        return Err(LoadError::NoRingBuffer { release: kernel_release() });
+    }
+    raise_memlock_limit();
+    let xdp_load_bytes =
+        is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes).unwrap_or(false);
+    let mut ebpf = EbpfLoader::new()
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .map_max_entries("EVENTS", options.ring_len)
+        .override_global(config::CAPTURE_LEN, &options.capture_len, true)
+        .override_global(config::EMIT_APPLICATION_DATA, &u8::from(options.application_data), true)
+        .override_global(config::HAS_XDP_LOAD_BYTES, &u8::from(xdp_load_bytes), true)
+        .load(OBJECT)
+        .map_err(|error| LoadError::Object(Box::new(error)))?;
+
+    let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };
+    let wanted = TC_PROGRAMS.into_iter().chain(options.xdp.then_some(xdp));
+    for name in wanted {
+        let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let loaded = match program {
+            Program::Xdp(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        loaded.map_err(|error| refused(name, &error))?;
+    }
+    tracing::debug!(xdp_load_bytes, "kernel programs loaded");
+    Ok(Programs { ebpf, xdp })
+}
+
+/// Before 5.11 the memory of maps counts against a limit that is 64 KiB by default; raising it needs
+/// CAP_SYS_RESOURCE, and where that is missing the map's own error tells more.
+fn raise_memlock_limit() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    let before_5_11 =
+        KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0));
+    if before_5_11
+        && let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
+    {
+        tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is");
+    }
+}
+
+/// The errno, and of the verifier's log what a person can use: its last lines say what it refused.
+fn refused(program: &'static str, error: &ProgramError) -> LoadError {
+    let reason = match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            tracing::debug!("verifier log of {program}:\n{log}");
+            let said = log.lines().rev().find(|line| {
+                let line = line.trim();
+                !line.is_empty()
+                    && !["processed ", "verification time", "stack depth"]
+                        .iter()
+                        .any(|statistic| line.starts_with(statistic))
+            });
+            match said {
+                Some(line) => format!("{io_error}: {}", line.trim()),
+                None => io_error.to_string(),
+            }
+        }
+        other => other.to_string(),
+    };
+    LoadError::Program { program, reason }
+}
+
+/// `uname -r`, for messages.
+#[must_use]
+pub fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| "?".to_owned(), |name| name.release().to_string_lossy().into_owned())
+}
+
+impl Programs {
+    /// The XDP program that was loaded.
+    ///
+    /// # Errors
+    ///
+    /// If the object has none.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
+        let name = self.xdp;
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(LoadError::Missing(name))
+    }
+
+    /// The TC program for a direction and link layer.
+    ///
+    /// # Errors
+    ///
+    /// If the object has none.
+    pub fn tc(&mut self, link: LinkLayer, hook: Hook) -> Result<&mut SchedClassifier, LoadError> {
+        let name = tc_program(link, hook);
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(LoadError::Missing(name))
+    }
+
+    /// The ring buffer, once.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there or cannot be mapped.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        let map = self.ebpf.take_map("EVENTS").ok_or(LoadError::Missing("EVENTS"))?;
+        RingBuf::try_from(map)
+            .map_err(|source| LoadError::Map { map: "EVENTS", source: Box::new(source) })
+    }
+
+    /// The counters, once.
+    ///
+    /// # Errors
+    ///
+    /// If they are not there.
+    pub fn take_counters(&mut self) -> Result<KernelCounters, LoadError> {
+        let map = self.ebpf.take_map("COUNTERS").ok_or(LoadError::Missing("COUNTERS"))?;
+        PerCpuArray::try_from(map)
+            .map(KernelCounters)
+            .map_err(|source| LoadError::Map { map: "COUNTERS", source: Box::new(source) })
+    }
+
+    /// The aya object, for diagnostics and tests.
+    pub const fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// The counters that the kernel programs keep.
+pub struct KernelCounters(PerCpuArray<MapData, CounterBlock>);
+
+impl KernelCounters {
+    /// The counters of each hook, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not give them.
+    pub fn read(&self) -> Result<[(Hook, CounterBlock); KERNEL_HOOKS.len()], LoadError> {
+        let mut hooks = KERNEL_HOOKS.map(|hook| (hook, [0; COUNTERS]));
+        for (hook, sum) in &mut hooks {
+            let cpus = self
+                .0
+                .get(&(*hook as u32), 0)
+                .map_err(|source| LoadError::Map { map: "COUNTERS", source: Box::new(source) })?;
+            for block in cpus.iter() {
+                for (total, count) in sum.iter_mut().zip(block) {
+                    *total += count;
+                }
+            }
+        }
+        Ok(hooks)
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading a capture file: the kernel's walk and record test on its frames, then the same pipeline.
+
+use std::{io, ops::ControlFlow, path::Path};
+
+use tls_sniff_common::{
+    config,
+    counters::{COUNTERS, Counter, CounterBlock},
+    event::{Event, EventHeader},
+    flow::Hook,
+    inspect,
+    record::ContentType,
+};
+
+use crate::{
+    clock::Timestamp,
+    daemon::{FINISH_LIMIT, ended},
+    decode::Sighting,
+    error::Error,
+    pipeline::{Pipeline, PipelineOptions},
+    sink::{Formatter, output::WhenFull},
+    source::file::{CaptureFile, Frame},
+};
+
+/// What an offline run is told.
+#[derive(Clone, Copy, Debug)]
+pub struct OfflineOptions {
+    /// Payload bytes of each segment to look at, as for the kernel programs.
+    pub capture_len: u32,
+    /// Events.
+    pub pipeline: PipelineOptions,
+}
+
+/// Reads `path`, or stdin if it is `-`.
+///
+/// # Errors
+///
+/// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
+pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result<(), Error> {
+    let mut file: CaptureFile<Box<dyn io::Read>> = if path.as_os_str() == "-" {
+        CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned())
+    } else {
+        CaptureFile::open(path)?
+    };
+    let mut pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Wait)
+        .map_err(|source| Error::Process { what: "start the output thread", source })?;
+    let mut counters = [0; COUNTERS];
+    let read = read(&mut file, &options, &mut pipeline, &mut counters);
+    for (link_type, name, frames) in file.skipped() {
+        tracing::warn!(
+            "{frames} frames of link type {link_type} ({}) were skipped: tls-sniff cannot walk them",
+            name.unwrap_or("unknown")
+        );
+    }
+    let skipped = file.skipped().map(|(link_type, _, frames)| (link_type, frames)).collect();
+    let (_, written) = pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT);
+    ended(written)?;
+    read
+}
+
+fn read(
+    file: &mut CaptureFile<Box<dyn io::Read>>,
+    options: &OfflineOptions,
+    pipeline: &mut Pipeline,
+    counters: &mut CounterBlock,
+) -> Result<(), Error> {
+    while let Some(frame) = file.next()? {
+        count(counters, Counter::Seen);
+        let (outcome, flow) = observe(&frame, options, pipeline);
+        count(counters, outcome);
+        if flow.is_break() || pipeline.output().is_closed() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn count(counters: &mut CounterBlock, counter: Counter) {
+    if let Some(count) = counters.get_mut(counter.index()) {
+        *count += 1;
+    }
+}
+
+/// What the kernel programs do, on one frame of a file.
+fn observe(
+    frame: &Frame<'_>,
+    options: &OfflineOptions,
+    pipeline: &mut Pipeline,
+) -> (Counter, ControlFlow<()>) {
+    let pass = |counter| (counter, ControlFlow::Continue(()));
+    let found = match inspect(&frame.packet, frame.link) {
+        Ok(found) => found,
+        Err(skipped) => return pass(skipped),
+    };
+    if found.record.content_type == ContentType::ApplicationData
+        && !options.pipeline.application_data
+    {
+        return pass(Counter::ApplicationData);
+    }
+    let mut header = EventHeader::default();
+    if header.describe(&frame.packet, frame.link, &found).is_none() {
+        return pass(Counter::ReadFailed);
+    }
+    let there = frame.packet.bytes.len().saturating_sub(found.segment.payload_offset);
+    let limit = options.capture_len.min(config::MAX_CAPTURE_LEN) as usize;
+    let captured = limit.min(found.segment.payload_len).min(there);
+    header.captured_len = u16::try_from(captured).unwrap_or(u16::MAX);
+    header.hook = Hook::File as u8;
+    header.direction = frame.direction as u8;
+    let start = found.segment.payload_offset;
+    let payload = frame.packet.bytes.get(start..start + captured).unwrap_or_default();
+    let Ok(event) = Event::new(header, payload) else {
+        pipeline.undecodable();
+        return pass(Counter::Emitted);
+    };
+    let sighting =
+        Sighting { timestamp: Timestamp(frame.timestamp_ns), interface: frame.interface };
+    (Counter::Emitted, pipeline.event(&event, sighting))
+}

@@ -1,0 +1,47 @@
+//! What live capture needs of the process, checked before the kernel says only EPERM.
+
+use caps::{CapSet, Capability};
+
+/// The capabilities that are missing, in the kernel's words.
+#[derive(Debug, thiserror::Error)]
+#[error("live capture needs {needed}, and this process lacks {missing}")]
+pub struct MissingPrivilege {
+    needed: &'static str,
+    missing: String,
+}
+
+impl MissingPrivilege {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        "run it as root, or: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v tls-sniff); -r FILE needs none"
+    }
+}
+
+/// Checks the effective capabilities: CAP_NET_ADMIN to attach, CAP_BPF to load, CAP_PERFMON for the
+/// pointer arithmetic of packet access. CAP_SYS_ADMIN includes the last two.
+///
+/// # Errors
+///
+/// If one is missing.
+pub fn check() -> Result<(), MissingPrivilege> {
+    // Where the set cannot be read, the kernel decides.
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
+    let admin = has(Capability::CAP_SYS_ADMIN);
+    let missing: Vec<String> = [
+        (Capability::CAP_BPF, admin),
+        (Capability::CAP_NET_ADMIN, false),
+        (Capability::CAP_PERFMON, admin),
+    ]
+    .into_iter()
+    .filter(|(capability, included)| !included && !has(*capability))
+    .map(|(capability, _)| capability.to_string())
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(MissingPrivilege {
+        needed: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        missing: missing.join(", "),
+    })
+}

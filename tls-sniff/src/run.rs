@@ -1,0 +1,97 @@
+//! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use tracing::Level;
+
+use crate::{
+    attach,
+    cli::{Cli, Format, Inner},
+    daemon::{self, LiveOptions, Selection},
+    error::Error,
+    load::LoadOptions,
+    offline::{self, OfflineOptions},
+    pipeline::PipelineOptions,
+    sink::{Formatter, text::Columns},
+};
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap prints help and usage errors itself, and exits with 0 or 2.
+    let cli = Cli::parse();
+    start_log(&cli);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            if let Some(hint) = error.hint() {
+                tracing::error!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Error> {
+    if let Some(Inner::ClsactGuard { owner }) = cli.inner {
+        return attach::run_guard(owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source });
+    }
+    let text = match cli.format {
+        Some(format) => format == Format::Text,
+        None => io::stdout().is_terminal(),
+    };
+    let formatter = if text { Formatter::Text(Columns::default()) } else { Formatter::Json };
+    let pipeline = PipelineOptions { application_data: cli.application_data, count: cli.count };
+    if let Some(path) = &cli.read {
+        let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
+        return offline::run(path, options, formatter);
+    }
+    let attach = cli.attach_options();
+    let options = LiveOptions {
+        selection: selection(&cli.interface),
+        attach,
+        load: LoadOptions {
+            capture_len: cli.payload_bytes,
+            application_data: cli.application_data,
+            ring_len: cli.ring_bytes,
+            xdp: attach.ingress == attach::IngressHook::Xdp,
+        },
+        pipeline,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process { what: "start the runtime", source })?;
+    runtime.block_on(daemon::run(options, formatter))
+}
+
+fn selection(names: &[String]) -> Selection {
+    if names.iter().any(|name| name == "any") {
+        Selection::Any
+    } else {
+        Selection::Named(names.iter().cloned().collect())
+    }
+}
+
+/// Log messages go to stderr, as lines that a person reads and journald stamps.
+fn start_log(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => Level::WARN,
+        (false, 0) => Level::INFO,
+        (false, 1) => Level::DEBUG,
+        (false, _) => Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .without_time()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}

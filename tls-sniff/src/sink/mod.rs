@@ -1,0 +1,34 @@
+//! How observations leave the program.
+
+pub mod json;
+pub mod output;
+pub mod text;
+
+use crate::observation::{Observation, Stats};
+
+/// Writes events as bytes.
+#[derive(Debug)]
+pub enum Formatter {
+    /// One JSON object a line.
+    Json,
+    /// Aligned text for people.
+    Text(text::Columns),
+}
+
+impl Formatter {
+    /// Appends one observation, its line end included.
+    pub fn observation(&mut self, observation: &Observation<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::observation(observation, out),
+            Self::Text(columns) => columns.observation(observation, out),
+        }
+    }
+
+    /// Appends the statistics, their line end included.
+    pub fn stats(&mut self, stats: &Stats, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::stats(stats, out),
+            Self::Text(_) => text::stats(stats, out),
+        }
+    }
+}

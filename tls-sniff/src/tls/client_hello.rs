@@ -1,0 +1,98 @@
+//! ClientHello: RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2.
+//!
+//! ```text
+//!  legacy_version (2) | random (32) | session_id <0..32> | cipher_suites <2..2^16-2>
+//!  | compression_methods <1..2^8-1> | extensions <8..2^16-1>, absent in old hellos
+//! ```
+
+use super::{
+    extension::{self, ALPN, Extensions, Protocols, SERVER_NAME, SUPPORTED_VERSIONS},
+    reader::{ParseError, Reader, U16List},
+};
+
+/// A ClientHello, as far as its bytes go. What is missing is empty.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientHello<'a> {
+    /// The version that clients before TLS 1.3 negotiated with; 0x0303 in TLS 1.3.
+    pub legacy_version: u16,
+    /// Random bytes.
+    pub random: [u8; 32],
+    /// Session to resume, or random bytes in TLS 1.3's compatibility mode.
+    pub session_id: &'a [u8],
+    /// Offered suites, most wanted first.
+    pub cipher_suites: U16List<'a>,
+    /// Offered compression methods.
+    pub compression_methods: &'a [u8],
+    /// Extensions that are whole.
+    pub extensions: Extensions<'a>,
+}
+
+impl<'a> ClientHello<'a> {
+    /// Reads a body of `length` bytes, of which `body` are at hand: a hello as far as it goes, and what
+    /// ended it early.
+    ///
+    /// # Errors
+    ///
+    /// If not even version and random are there.
+    pub fn parse(
+        body: &'a [u8],
+        length: usize,
+    ) -> Result<(Self, Result<(), ParseError>), ParseError> {
+        let mut reader = Reader::of_length(body, length);
+        let mut hello = Self {
+            legacy_version: reader.u16("legacy_version")?,
+            random: reader.array("random")?,
+            session_id: &[],
+            cipher_suites: U16List::default(),
+            compression_methods: &[],
+            extensions: Extensions::default(),
+        };
+        let end = hello.rest(&mut reader);
+        Ok((hello, end))
+    }
+
+    fn rest(&mut self, reader: &mut Reader<'a>) -> Result<(), ParseError> {
+        self.session_id = session_id(reader)?;
+        self.cipher_suites = reader.vector_u16("cipher_suites")?.u16_list("cipher_suites")?;
+        self.compression_methods =
+            reader.vector_u8("compression_methods")?.complete("compression_methods")?;
+        if reader.is_at_end() {
+            return Ok(());
+        }
+        let (extensions, end) = Extensions::parse(reader.vector_u16("extensions")?);
+        self.extensions = extensions;
+        end
+    }
+
+    /// The host name of server_name, if it is there and well formed.
+    #[must_use]
+    pub fn sni(&self) -> Option<&'a [u8]> {
+        extension::server_name(self.extensions.find(SERVER_NAME)?).ok().flatten()
+    }
+
+    /// The offered application protocols, most wanted first.
+    #[must_use]
+    pub fn alpn(&self) -> Option<Protocols<'a>> {
+        extension::protocols(self.extensions.find(ALPN)?).ok()
+    }
+
+    /// The offered versions: supported_versions, or where there is none legacy_version, which then means
+    /// "this one or an earlier one".
+    pub fn offered_versions(&self) -> impl Iterator<Item = u16> + Clone + use<'a> {
+        let supported = self
+            .extensions
+            .find(SUPPORTED_VERSIONS)
+            .and_then(|data| extension::supported_versions(data).ok());
+        let legacy = if supported.is_some() { None } else { Some(self.legacy_version) };
+        supported.unwrap_or_default().iter().chain(legacy)
+    }
+}
+
+/// A session id: at most 32 bytes.
+pub(super) fn session_id<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], ParseError> {
+    let length = reader.u8("session_id")?;
+    if length > 32 {
+        return Err(ParseError::Invalid("session_id"));
+    }
+    reader.part(length.into(), "session_id")?.complete("session_id")
+}

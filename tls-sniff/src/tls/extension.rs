@@ -1,0 +1,104 @@
+//! Extensions of the hellos: RFC 8446 section 4.2, RFC 6066, RFC 7301.
+
+use super::reader::{ParseError, Reader, U16List};
+
+/// server_name, RFC 6066 section 3.
+pub const SERVER_NAME: u16 = 0;
+/// application_layer_protocol_negotiation, RFC 7301.
+pub const ALPN: u16 = 16;
+/// supported_versions, RFC 8446 section 4.2.1.
+pub const SUPPORTED_VERSIONS: u16 = 43;
+
+/// One extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension<'a> {
+    /// Its type, IANA "TLS ExtensionType Values".
+    pub extension_type: u16,
+    /// Its data, all of it.
+    pub data: &'a [u8],
+}
+
+/// The extensions of a hello that are whole, in the order of the wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extensions<'a> {
+    /// A sequence of whole extensions.
+    bytes: &'a [u8],
+}
+
+impl<'a> Extensions<'a> {
+    /// Takes the extensions block, and says what is wrong with it behind the last whole extension.
+    pub(super) fn parse(mut block: Reader<'a>) -> (Self, Result<(), ParseError>) {
+        let start = block.rest();
+        let mut end = 0;
+        let next = |block: &mut Reader<'a>| {
+            block.u16("extension type")?;
+            block.vector_u16("extension")?.complete("extension")
+        };
+        while !block.is_at_end() {
+            if let Err(error) = next(&mut block) {
+                return (Self { bytes: start.get(..end).unwrap_or_default() }, Err(error));
+            }
+            end = start.len() - block.rest().len();
+        }
+        (Self { bytes: start }, Ok(()))
+    }
+
+    /// Each extension.
+    pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + Clone + use<'a> {
+        let mut reader = Reader::whole(self.bytes);
+        std::iter::from_fn(move || {
+            let extension_type = reader.u16("extension type").ok()?;
+            let data = reader.vector_u16("extension").ok()?.rest();
+            Some(Extension { extension_type, data })
+        })
+    }
+
+    /// The data of the first extension of a type.
+    #[must_use]
+    pub fn find(&self, extension_type: u16) -> Option<Reader<'a>> {
+        self.iter()
+            .find(|extension| extension.extension_type == extension_type)
+            .map(|extension| Reader::whole(extension.data))
+    }
+}
+
+/// The first host name of a server_name list.
+pub(super) fn server_name(mut data: Reader<'_>) -> Result<Option<&[u8]>, ParseError> {
+    const HOST_NAME: u8 = 0;
+    let mut list = data.vector_u16("server_name list")?;
+    while !list.is_empty() {
+        let name_type = list.u8("server_name type")?;
+        let name = list.vector_u16("server_name")?.complete("server_name")?;
+        if name_type == HOST_NAME {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The protocol names of an ALPN list.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocols<'a>(Reader<'a>);
+
+impl<'a> Iterator for Protocols<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.vector_u8("protocol name").ok().map(|name| name.rest())
+    }
+}
+
+/// The protocol names of an ALPN list that is well formed.
+pub(super) fn protocols(mut data: Reader<'_>) -> Result<Protocols<'_>, ParseError> {
+    let list = data.vector_u16("ALPN list")?;
+    let mut check = list;
+    while !check.is_empty() {
+        check.vector_u8("protocol name")?;
+    }
+    Ok(Protocols(list))
+}
+
+/// The versions of a ClientHello's supported_versions.
+pub(super) fn supported_versions(mut data: Reader<'_>) -> Result<U16List<'_>, ParseError> {
+    data.vector_u8("supported_versions")?.u16_list("supported_versions")
+}

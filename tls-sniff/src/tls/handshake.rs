@@ -1,0 +1,111 @@
+//! The handshake messages in one record.
+//!
+//! ```text
+//!  fragment  | type | length (3) | body ... | type | length (3) | body ...
+//!                                                                    ────► goes on in the next record
+//! ```
+//!
+//! RFC 8446 section 4, RFC 5246 section 7.4.
+
+use super::names::handshake_type_name;
+
+/// Bytes before a message's body.
+const MESSAGE_HEADER_LEN: usize = 4;
+
+/// The longest message that is believed: certificate chains of this size exist, longer ones are refused
+/// by every library (OpenSSL: 100 kB).
+const MAX_MESSAGE_LEN: usize = 1 << 17;
+
+/// A handshake type, IANA "TLS HandshakeType".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HandshakeType(pub u8);
+
+impl HandshakeType {
+    /// client_hello
+    pub const CLIENT_HELLO: Self = Self(1);
+    /// server_hello
+    pub const SERVER_HELLO: Self = Self(2);
+
+    /// Whether IANA knows it.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        handshake_type_name(self.0).is_some()
+    }
+}
+
+/// The IANA name, or the number.
+impl std::fmt::Display for HandshakeType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match handshake_type_name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#04x}", self.0),
+        }
+    }
+}
+
+/// One message, as far as it is in the record and was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Its type.
+    pub handshake_type: HandshakeType,
+    /// The length of its body by its header.
+    pub length: usize,
+    /// What of the body is at hand, at most `length` bytes.
+    pub body: &'a [u8],
+}
+
+impl Message<'_> {
+    /// Whether the whole body is at hand.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.body.len() == self.length
+    }
+}
+
+/// The messages of a plaintext record's fragment; ends with the first that is not complete.
+pub fn messages(fragment: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    let mut rest = fragment;
+    std::iter::from_fn(move || {
+        let ([handshake_type, l0, l1, l2], behind) =
+            rest.split_first_chunk::<MESSAGE_HEADER_LEN>()?;
+        let length = usize::from(*l0) << 16 | usize::from(*l1) << 8 | usize::from(*l2);
+        let (body, next) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+        rest = next;
+        Some(Message { handshake_type: HandshakeType(*handshake_type), length, body })
+    })
+}
+
+/// Whether a handshake record looks like plaintext, by its bytes alone.
+///
+/// After ChangeCipherSpec a handshake record of TLS 1.2 is encrypted and starts with random bytes, or
+/// with an explicit nonce that counts from zero: AES-GCM's eight zero bytes are a HelloRequest of
+/// length 0 to a reader that looks no further. In plaintext, messages of known types fill the record
+/// exactly, or the last one goes on behind its end. Of random bytes the first happens once in some 10^8
+/// (20 of 256 types, one of 2^24 lengths); the second once in 1,600 (20 of 256 types, two of 256 values
+/// of the length's first byte, and a length beyond the record's end), which is why it is believed only of
+/// records that are longer than any Finished.
+#[must_use]
+pub fn looks_plaintext(fragment: &[u8], record_length: usize) -> bool {
+    /// A Finished of 48 bytes, encrypted with CBC, padding and the longest MAC.
+    const LONGEST_FINISHED: usize = 16 + 4 + 48 + 48 + 256;
+    let mut filled = 0;
+    let mut last = None;
+    for message in messages(fragment) {
+        if !message.handshake_type.is_known() || message.length > MAX_MESSAGE_LEN {
+            return false;
+        }
+        filled += MESSAGE_HEADER_LEN + message.length;
+        last = Some(message);
+    }
+    let Some(last) = last else {
+        // Fewer than four bytes: a header that is split, or cut. A known type is all there is to see.
+        return fragment.first().is_some_and(|first| HandshakeType(*first).is_known());
+    };
+    let hello =
+        matches!(last.handshake_type, HandshakeType::CLIENT_HELLO | HandshakeType::SERVER_HELLO)
+            && matches!(last.body, [0x03 | 0x7f, _, ..]);
+    let cut = fragment.len() < record_length;
+    filled == record_length
+        || (filled > record_length && (hello || record_length > LONGEST_FINISHED))
+        || (filled < record_length && cut)
+}

@@ -1,0 +1,25 @@
+//! The chores of tls-sniff, run as `cargo xtask COMMAND`.
+//!
+//! ```text
+//!  main        arguments, exit code
+//!   setup      the BPF toolchain and the programs that tests need, installed
+//!   build_ebpf the kernel object, reproducibly, from source
+//!   lint       rustfmt, clippy, rustdoc
+//!   test       all of the above and `cargo test`: what CI runs
+//!    digest    whether the committed object belongs to the sources
+//!    toolchain which compiler, linker and binary tools build the object
+//!    run       commands: echo, run, say what failed
+//! ```
+//!
+//! No chore changes anything outside the workspace but `setup`, and that one only installs what is
+//! missing.
+
+#![forbid(unsafe_code)]
+
+pub mod build_ebpf;
+pub mod digest;
+pub mod lint;
+pub mod run;
+pub mod setup;
+pub mod test;
+pub mod toolchain;
