@@ -4,6 +4,7 @@
 //!  main        arguments, exit code
 //!   setup      the BPF toolchain and the programs that tests need, installed
 //!   build_ebpf the kernel object, reproducibly, from source
+//!   demo       tls-sniff at work
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
 //!    digest    whether the committed object belongs to the sources
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build_ebpf;
+pub mod demo;
 pub mod digest;
 pub mod lint;
 pub mod run;

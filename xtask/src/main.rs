@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, lint, run, setup, test};
+use xtask::{build_ebpf, demo, lint, run, setup, test};
 
 /// The chores of tls-sniff.
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Chore {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Show tls-sniff at work: on real handshakes as root, on a bundled capture otherwise
+    Demo,
     /// Check formatting, clippy and rustdoc; a warning is a failure
     Lint,
     /// Run everything that CI runs, installing what it needs
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Chore::BuildEbpf { check: true, .. } => build_ebpf::check(),
         Chore::BuildEbpf { out: Some(file), .. } => build_ebpf::build_to(&file),
         Chore::BuildEbpf { .. } => build_ebpf::build(),
+        Chore::Demo => demo::run(),
         Chore::Lint => lint::run(),
         Chore::Test => test::run(),
     };

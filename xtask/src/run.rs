@@ -126,7 +126,7 @@ fn cannot_run(command: &Command) -> String {
 fn brief(command: &Command) -> String {
     let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = [name].into_iter().chain(command.get_args());
-    words.take(4).map(quoted).collect::<Vec<_>>().join(" ")
+    words.take(4).take_while(|word| *word != "--").map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The command as a shell would take it, with the environment variables set for it.

@@ -25,14 +25,17 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llv
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 11] = [
+const TEST_PROGRAMS: [(&str, &str); 14] = [
     ("bpftool", "bpftool"),
+    ("capinfos", "tshark"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("setpriv", "util-linux"),
+    ("ss", "iproute2"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
@@ -85,17 +88,28 @@ pub fn bpf_toolchain() -> Result<()> {
 /// See [`run`].
 pub fn test_tools() -> Result<()> {
     lint_components()?;
-    let missing: Vec<_> =
-        TEST_PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).collect();
+    programs(&TEST_PROGRAMS.map(|(program, _)| program))
+}
+
+/// Installs those of the tests' programs that are named.
+///
+/// # Errors
+///
+/// See [`run`].
+pub fn programs(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<_> = TEST_PROGRAMS
+        .iter()
+        .filter(|(program, _)| wanted.contains(program) && find(program).is_none())
+        .collect();
     if missing.is_empty() {
-        say(&format!("have        {}", TEST_PROGRAMS.map(|(program, _)| program).join(" ")));
+        say(&format!("have        {}", wanted.join(" ")));
         return Ok(());
     }
     let programs: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
-    let what = format!("the tests need {}", programs.join(" "));
+    let what = format!("{} needed", programs.join(" "));
     if !is_debian() {
         bail!("{what}, which this machine lacks and which are only installed with Debian's apt");
     }

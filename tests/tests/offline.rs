@@ -1,0 +1,316 @@
+//! `tls-sniff -r`: bundled captures against tshark, the corpus, damaged files, wrong usage.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tls_sniff_tests::{
+    need::{Need, command, corpus},
+    process::{Process, run},
+    runner::{self, test},
+    sniffer::{Sniffer, Stopped, binary},
+    workspace_root,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+const TSHARK: &[Need] = &[Need::Tool("tshark")];
+
+fn main() -> ExitCode {
+    runner::main(vec![
+        test("bundled_handshakes_as_tshark_reads_them", TSHARK, as_tshark),
+        test("every_bundled_capture_is_read", &[], every_bundled_capture),
+        test(
+            "every_corpus_file_ends_well",
+            &[Need::Corpus, Need::Tool("capinfos")],
+            every_corpus_file,
+        ),
+        test("stdin_is_read", &[], stdin),
+        test("count_and_text", &[], count_and_text),
+        test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
+        test("truncated_file_gives_what_is_before", &[], truncated),
+        test("files_that_are_no_captures", &[], no_captures),
+        test("wrong_usage_exits_with_2", &[], wrong_usage),
+        test("help_names_every_flag_once", &[], help),
+    ])
+}
+
+fn captures() -> PathBuf {
+    workspace_root().join("tests/captures")
+}
+
+fn handshakes() -> PathBuf {
+    captures().join("handshakes.pcap")
+}
+
+fn tls_sniff(arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+fn read(path: &Path) -> Result<Stopped> {
+    let path = path.to_str().context("a path in UTF-8")?;
+    Sniffer::spawn(tls_sniff(&["-r", path, "--format", "json"])?)?.finish(SOON)
+}
+
+/// seen is the sum of all other counters.
+fn check_sum(stopped: &Stopped) -> Result<u64> {
+    let stats = stopped.events.last().context("no events")?;
+    ensure!(stats["event"] == "stats", "{stats}");
+    let counters = stats["hooks"]["file"].as_object().context("counters of the file")?;
+    let count = |value: &Value| value.as_u64().unwrap_or_default();
+    let others = counters.iter().filter(|(name, _)| *name != "seen");
+    let sum: u64 = others.map(|(_, value)| count(value)).sum();
+    ensure!(count(&counters["seen"]) == sum, "{stats}");
+    let skipped = stats["skipped_link_types"].as_object();
+    Ok(sum + skipped.map_or(0, |types| types.values().map(count).sum()))
+}
+
+/// Rows of tshark's fields, a list of values in each.
+fn tshark(path: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+    let mut command = command("tshark");
+    command.arg("-r").arg(path).args([
+        "-Y",
+        filter,
+        "-T",
+        "fields",
+        "-o",
+        "tcp.relative_sequence_numbers:false",
+    ]);
+    // These ports are not tshark's for TLS.
+    for port in [8443, 9443] {
+        command.args(["-d", &format!("tcp.port=={port},tls")]);
+    }
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let rows = run(&mut command)?;
+    Ok(rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect())
+}
+
+fn as_tshark() -> Result<()> {
+    let stopped = read(&handshakes())?;
+    ensure!(stopped.status.success(), "{stopped:#?}");
+    check_sum(&stopped)?;
+    let of = |kind: &str| -> Vec<&Value> {
+        stopped.events.iter().filter(|event| event["event"] == kind).collect()
+    };
+    let fields =
+        ["frame.time_epoch", "tcp.srcport", "tcp.seq", "tls.handshake.extensions_server_name"];
+    let rows = tshark(&handshakes(), "tls.handshake.type == 1", &fields)?;
+    let hellos = of("client_hello");
+    ensure!(rows.len() == hellos.len() && rows.len() == 4, "{rows:#?} {hellos:#?}");
+    for (row, hello) in rows.iter().zip(&hellos) {
+        let [time, port, sequence, name] = row.as_slice() else { bail!("{row:?}") };
+        ensure!(hello["source_port"].to_string() == *port, "{row:?} {hello}");
+        ensure!(hello["tcp_sequence"].to_string() == *sequence, "{row:?} {hello}");
+        ensure!(hello["sni"] == *name, "{row:?} {hello}");
+        // tshark writes seconds, tls-sniff a date: the fraction is the same nine digits.
+        let fraction = time.split('.').nth(1).context("a fraction")?;
+        let stamp = hello["timestamp"].as_str().context("a timestamp")?;
+        ensure!(stamp.ends_with(&format!(".{fraction}Z")), "{time} {stamp}");
+    }
+    let fields = [
+        "tls.handshake.ciphersuite",
+        "tls.handshake.extensions.supported_version",
+        "tls.handshake.version",
+    ];
+    let rows = tshark(&handshakes(), "tls.handshake.type == 2", &fields)?;
+    let hellos = of("server_hello");
+    ensure!(rows.len() == hellos.len() && rows.len() == 3, "{rows:#?} {hellos:#?}");
+    for (row, hello) in rows.iter().zip(&hellos) {
+        let [suite, supported, version] = row.as_slice() else { bail!("{row:?}") };
+        let number = if supported.is_empty() { version } else { supported };
+        let expected = match number.as_str() {
+            "0x0304" => "TLS 1.3",
+            "0x0303" => "TLS 1.2",
+            "0x0301" => "TLS 1.0",
+            other => bail!("version {other}"),
+        };
+        ensure!(hello["version"] == expected, "{row:?} {hello}");
+        ensure!(hello["cipher_suite"] == name_of_suite(suite)?, "{row:?} {hello}");
+    }
+    let rows = tshark(&handshakes(), "tls.alert_message.desc", &["tls.alert_message.desc"])?;
+    let alerts: Vec<&Value> =
+        of("alert").into_iter().filter(|alert| alert.get("encrypted").is_none()).collect();
+    ensure!(rows == [["70"]] && alerts.len() == 1, "{rows:?} {alerts:#?}");
+    ensure!(alerts[0]["description"] == "protocol_version" && alerts[0]["level"] == "fatal");
+    Ok(())
+}
+
+/// The IANA name of a suite number such as 0xc02c, by OpenSSL.
+fn name_of_suite(number: &str) -> Result<String> {
+    let digits = number.trim_start_matches("0x").to_uppercase();
+    let bytes = format!("0x{},0x{}", &digits[..2], &digits[2..]);
+    let table = run(command("openssl").args(["ciphers", "-V", "-stdname", "ALL:@SECLEVEL=0"]))?;
+    let row = table.lines().find(|row| row.contains(&bytes)).context("openssl has the suite")?;
+    Ok(row
+        .split(" - ")
+        .nth(1)
+        .context("a name")?
+        .split_whitespace()
+        .next()
+        .context("a name")?
+        .to_owned())
+}
+
+fn every_bundled_capture() -> Result<()> {
+    let mut read_files = 0;
+    for entry in fs::read_dir(captures())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "pcap" || end == "pcapng") {
+            let stopped = read(&path)?;
+            ensure!(stopped.status.success(), "{}: {stopped:#?}", path.display());
+            ensure!(check_sum(&stopped)? > 0, "{}", path.display());
+            read_files += 1;
+        }
+    }
+    ensure!(read_files >= 10, "{read_files} files");
+    Ok(())
+}
+
+/// Exit code 0, or 1 and a clear message; every frame accounted for.
+fn every_corpus_file() -> Result<()> {
+    let folder = corpus().context("the corpus")?.join("pcap");
+    let mut read_files = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let stopped = read(&path)?;
+        let what = || format!("{}: {:?}", path.display(), stopped.stderr);
+        let log = stopped.stderr.join("\n");
+        ensure!(!log.contains("panicked"), "{}", what());
+        match stopped.status.code() {
+            Some(0) => {
+                let frames = check_sum(&stopped).with_context(what)?;
+                let infos = run(command("capinfos").args(["-T", "-M", "-r", "-c"]).arg(&path))?;
+                let expected = infos.split_whitespace().last().context("a count")?;
+                ensure!(
+                    frames.to_string() == expected,
+                    "{frames} frames, capinfos: {expected}, {}",
+                    what()
+                );
+            }
+            Some(1) => ensure!(log.contains("byte "), "{}", what()),
+            _ => bail!("{}: {}", what(), stopped.status),
+        }
+        read_files += 1;
+    }
+    ensure!(read_files > 100, "{read_files} files");
+    Ok(())
+}
+
+fn stdin() -> Result<()> {
+    let from_file = read(&handshakes())?;
+    let mut command = tls_sniff(&["-r", "-", "--format", "json"])?;
+    command.stdin(Stdio::from(fs::File::open(handshakes())?));
+    let output = command.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout)?;
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let (last, events) = lines.split_last().context("events")?;
+    ensure!(last["event"] == "stats");
+    ensure!(events == &from_file.events[..from_file.events.len() - 1]);
+    Ok(())
+}
+
+fn count_and_text() -> Result<()> {
+    let path = handshakes();
+    let path = path.to_str().context("a path")?;
+    let command = tls_sniff(&["-r", path, "-c", "2", "--format", "text"])?;
+    let finished = Process::spawn(command, None)?.finish(SOON)?;
+    ensure!(finished.status.success(), "{finished:?}");
+    let events: Vec<&String> = finished.stdout.iter().filter(|line| line.contains(" > ")).collect();
+    ensure!(events.len() == 2, "{finished:?}");
+    ensure!(events[0].contains("client_hello  TLS 1.3  sni=server.example  alpn=h2,http/1.1"));
+    ensure!(events[1].contains("server_hello  TLS 1.3  TLS_AES_256_GCM_SHA384"), "{}", events[1]);
+    Ok(())
+}
+
+fn no_privileges() -> Result<()> {
+    let mut command = command("setpriv");
+    command.args(["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs"]);
+    command.arg(binary()?).arg("-r").arg(handshakes());
+    let finished = Process::spawn(command, None)?.finish(SOON)?;
+    ensure!(finished.status.success() && finished.stdout.len() > 10, "{finished:?}");
+    Ok(())
+}
+
+fn truncated() -> Result<()> {
+    let whole = fs::read(handshakes())?;
+    let dir = tempfile::tempdir()?;
+    let cut = dir.path().join("cut.pcap");
+    fs::write(&cut, &whole[..whole.len() / 2])?;
+    let stopped = read(&cut)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    ensure!(stopped.events.iter().any(|event| event["event"] == "server_hello"), "{stopped:#?}");
+    check_sum(&stopped)?;
+    let log = stopped.stderr.join("\n");
+    let end = format!("byte {}", whole.len() / 2);
+    ensure!(log.contains("cut.pcap") && log.contains(&end), "{log}");
+    Ok(())
+}
+
+fn no_captures() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let write = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes)?;
+        Ok(path)
+    };
+    let cases = [
+        (write("empty", b"")?, "empty"),
+        (write("text", b"GET / HTTP/1.1\r\n\r\n")?, "pcap"),
+        (write("packed.pcap.gz", b"\x1f\x8b\x08\0\0\0\0\0")?, "gzip"),
+        (dir.path().join("missing"), "No such file"),
+        (dir.path().to_owned(), "directory"),
+    ];
+    for (path, expected) in cases {
+        let stopped = read(&path)?;
+        ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+        let log = stopped.stderr.join("\n");
+        ensure!(log.contains(expected), "expected {expected}: {log}");
+        ensure!(stopped.stderr.len() <= 2 && !log.contains("panicked"), "{log}");
+    }
+    Ok(())
+}
+
+fn wrong_usage() -> Result<()> {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--hook", "qdisc"], "tc, xdp"),
+        (&["--format", "xml"], "json, text"),
+        (&["-c", "0"], "-c"),
+        (&["-c", "many"], "many"),
+        (&["--payload-bytes", "99999"], "16384"),
+        (&["--ring-bytes", "1"], "4096"),
+        (&["-r", "file", "-i", "lo"], "--interface"),
+        (&["--interfaces", "lo"], "--interface"),
+        (&["eth0"], "eth0"),
+    ];
+    for (arguments, expected) in cases {
+        let finished = Process::spawn(tls_sniff(arguments)?, None)?.finish(SOON)?;
+        let log = finished.stderr.join("\n");
+        ensure!(finished.status.code() == Some(2), "{arguments:?}: {log}");
+        ensure!(log.contains(expected) && !log.contains("panicked"), "{arguments:?}: {log}");
+        ensure!(finished.stdout.is_empty());
+    }
+    Ok(())
+}
+
+fn help() -> Result<()> {
+    let long = run(&mut tls_sniff(&["--help"])?)?;
+    for flag in ["--interface", "--read", "--hook", "--format", "--count", "--payload-bytes"] {
+        let lines = long.lines().filter(|line| line.trim_start().starts_with('-'));
+        ensure!(
+            lines.filter(|line| line.contains(&format!("{flag} "))).count() == 1,
+            "{flag}: {long}"
+        );
+    }
+    ensure!(!long.contains("clsact-guard"), "{long}");
+    ensure!(run(&mut tls_sniff(&["--version"])?)?.starts_with("tls-sniff "));
+    Ok(())
+}
