@@ -107,8 +107,8 @@ fn as_tshark() -> Result<()> {
     ensure!(rows.len() == hellos.len() && rows.len() == 4, "{rows:#?} {hellos:#?}");
     for (row, hello) in rows.iter().zip(&hellos) {
         let [time, port, sequence, name] = row.as_slice() else { bail!("{row:?}") };
-        ensure!(hello["source_port"].to_string() == *port, "{row:?} {hello}");
-        ensure!(hello["tcp_sequence"].to_string() == *sequence, "{row:?} {hello}");
+        ensure!(hello["source_port"].as_u64() == port.parse().ok(), "{row:?} {hello}");
+        ensure!(hello["tcp_sequence"].as_u64() == sequence.parse().ok(), "{row:?} {hello}");
         ensure!(hello["sni"] == *name, "{row:?} {hello}");
         // tshark writes seconds, tls-sniff a date: the fraction is the same nine digits.
         let fraction = time.split('.').nth(1).context("a fraction")?;

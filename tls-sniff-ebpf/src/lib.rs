@@ -22,6 +22,10 @@
     expect(unstable_features, reason = "asm! for BPF is unstable"),
     feature(asm_experimental_arch)
 )]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "helpers take 32-bit offsets and lengths; all are bounded far below, the copied one by 16,384"
+)]
 
 mod access;
 mod emit;

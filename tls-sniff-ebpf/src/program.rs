@@ -18,20 +18,38 @@ use crate::{
 /// Runs on a packet at XDP: always ingress, always Ethernet.
 #[inline(always)]
 pub fn xdp(ctx: &XdpContext) {
-    run(&XdpPacket::new(ctx), LinkLayer::Ethernet, Hook::Xdp);
+    let _outcome = run(&XdpPacket::new(ctx), LinkLayer::Ethernet, Hook::Xdp);
+    #[cfg(feature = "kernel-log")]
+    diagnose(ctx, _outcome);
 }
 
 /// Runs on a packet at TC.
 #[inline(always)]
 pub fn tc(ctx: &TcContext, link: LinkLayer, hook: Hook) {
-    run(&TcPacket::new(ctx), link, hook);
+    let _outcome = run(&TcPacket::new(ctx), link, hook);
+    #[cfg(feature = "kernel-log")]
+    diagnose(ctx, _outcome);
 }
 
+/// Says through aya-log what was lost. Not in the committed object: see the feature's comment.
+#[cfg(feature = "kernel-log")]
 #[inline(always)]
-fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) {
-    let Some(mut counters) = maps::counters(hook) else { return };
+fn diagnose(ctx: &impl aya_ebpf::EbpfContext, outcome: Option<Counter>) {
+    match outcome {
+        Some(Counter::RingFull) => aya_log_ebpf::warn!(ctx, "no room in the ring buffer"),
+        Some(Counter::ReadFailed) => aya_log_ebpf::warn!(ctx, "a record could not be read"),
+        _ => {}
+    }
+}
+
+/// Counts the packet and returns as what; `None` without a slot of counters, which does not happen.
+#[inline(always)]
+fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Option<Counter> {
+    let mut counters = maps::counters(hook)?;
     counters.add(Counter::Seen);
-    counters.add(outcome(packet, link, hook));
+    let outcome = outcome(packet, link, hook);
+    counters.add(outcome);
+    Some(outcome)
 }
 
 #[inline(always)]

@@ -85,6 +85,8 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
     let stop = stop_signal()?;
 
     let mut programs = load::load(&options.load)?;
+    #[cfg(feature = "kernel-log")]
+    crate::kernel_log::forward(&mut programs);
     let ring = Ring::new(programs.take_ring()?)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;

@@ -18,6 +18,8 @@ pub mod daemon;
 pub mod decode;
 pub mod error;
 pub mod interfaces;
+#[cfg(feature = "kernel-log")]
+pub mod kernel_log;
 pub mod load;
 pub mod observation;
 pub mod offline;

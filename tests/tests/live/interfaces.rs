@@ -33,6 +33,16 @@ fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
     namespace.ip(&["link", "set", "dev", two, "up"]).map(drop)
 }
 
+/// Sends hellos until one was seen: an interface that just came up drops frames until the kernel has
+/// given it its queue, which happens some time after it is up by all that can be asked.
+fn send_until(socket: &PacketSocket, port: u16, seen: impl Fn() -> bool) -> Result<()> {
+    let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&hello()).build();
+    poll::try_until(SOON, "a hello to be seen", || {
+        socket.send(&frame)?;
+        Ok(seen().then_some(()))
+    })
+}
+
 pub(crate) fn any_follows() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let certificate = Certificate::self_signed(dir.path(), NAME)?;
@@ -64,12 +74,13 @@ pub(crate) fn any_follows() -> Result<()> {
         })?;
         let port = 5000 + u16::try_from(round)?;
         let socket = PacketSocket::open(namespace, "late-a")?;
-        socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(&hello()).build())?;
         for (interface, direction) in [("late-a", "egress"), ("late-b", "ingress")] {
-            sniffer.wait_for(SOON, |event| {
-                event["source_port"] == port
-                    && event["interface"] == interface
-                    && event["direction"] == direction
+            send_until(&socket, port, || {
+                sniffer.events().iter().any(|event| {
+                    event["source_port"] == port
+                        && event["interface"] == interface
+                        && event["direction"] == direction
+                })
             })?;
         }
         namespace.ip(&["link", "delete", "late-a"])?;
@@ -98,8 +109,9 @@ pub(crate) fn named_comes_back() -> Result<()> {
                 .then_some(())
         })?;
         let socket = PacketSocket::open(&namespace, "here-a")?;
-        socket.send(&Frame::ethernet().ipv4().tcp(6000, 443).payload(&hello()).build())?;
-        sniffer.wait_for(SOON, |event| event["interface"] == "here-b")?;
+        send_until(&socket, 6000, || {
+            sniffer.events().iter().any(|event| event["interface"] == "here-b")
+        })?;
         check_sums(&sniffer.stop()?)?;
     }
     Ok(())

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! TCX and XDP links live as long as this process's file descriptors: they are gone when it ends, by
-//! SIGKILL too. Filters on a clsact qdisc outlive it; [`clsact`] says what is done about that.
+//! SIGKILL too. Filters on a clsact qdisc outlive it; `clsact.rs` says what is done about that.
 
 mod clsact;
 mod tc;

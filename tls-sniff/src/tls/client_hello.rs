@@ -61,7 +61,8 @@ impl<'a> ClientHello<'a> {
         }
         let (extensions, end) = Extensions::parse(reader.vector_u16("extensions")?);
         self.extensions = extensions;
-        end
+        end?;
+        if reader.is_empty() { Ok(()) } else { Err(ParseError::Invalid("end of extensions")) }
     }
 
     /// The host name of server_name, if it is there and well formed.

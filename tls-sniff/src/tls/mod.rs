@@ -22,3 +22,6 @@ pub mod names;
 pub mod reader;
 pub mod record;
 pub mod server_hello;
+
+#[cfg(test)]
+mod tests;
