@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::Duration,
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             every_corpus_file,
         ),
         test("stdin_is_read", &[], stdin),
+        test("pipe_is_shown_as_it_comes", &[], pipe),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
         test("truncated_file_gives_what_is_before", &[], truncated),
@@ -218,6 +220,26 @@ fn stdin() -> Result<()> {
     Ok(())
 }
 
+/// As in `ssh host tcpdump -w - | tls-sniff -r -`: what came is shown while the pipe stays open.
+fn pipe() -> Result<()> {
+    let whole = fs::read(handshakes())?;
+    let mut command = tls_sniff(&["-r", "-", "--format", "json"])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut into = child.stdin.take().context("stdin")?;
+    into.write_all(&whole[..whole.len() / 2])?;
+    into.flush()?;
+    let mut out = BufReader::new(child.stdout.take().context("stdout")?);
+    let mut line = String::new();
+    out.read_line(&mut line)?;
+    ensure!(line.contains("client_hello"), "{line}");
+    into.write_all(&whole[whole.len() / 2..])?;
+    drop(into);
+    let rest = out.lines().collect::<Result<Vec<_>, _>>()?;
+    ensure!(rest.last().is_some_and(|last| last.contains("stats")), "{rest:?}");
+    ensure!(child.wait()?.success());
+    Ok(())
+}
+
 fn count_and_text() -> Result<()> {
     let path = handshakes();
     let path = path.to_str().context("a path")?;
@@ -286,6 +308,7 @@ fn wrong_usage() -> Result<()> {
         (&["-c", "0"], "-c"),
         (&["-c", "many"], "many"),
         (&["--payload-bytes", "99999"], "16384"),
+        (&["--payload-bytes", "1"], "16384"),
         (&["--ring-bytes", "1"], "4096"),
         (&["-r", "file", "-i", "lo"], "--interface"),
         (&["--interfaces", "lo"], "--interface"),

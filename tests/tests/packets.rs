@@ -97,7 +97,9 @@ pub(crate) fn stacks(raw: bool) -> Vec<(String, Frame)> {
 
 fn verifier_accepts_each_program() -> Result<()> {
     for application_data in [false, true] {
-        for capture_len in [0, config::DEFAULT_CAPTURE_LEN, config::MAX_CAPTURE_LEN] {
+        for capture_len in
+            [0, config::MIN_CAPTURE_LEN, config::DEFAULT_CAPTURE_LEN, config::MAX_CAPTURE_LEN]
+        {
             let mut bench = Bench::load(LoadOptions {
                 application_data,
                 capture_len,
@@ -324,7 +326,7 @@ fn application_data() -> Result<()> {
 
 fn payload_is_copied_as_asked() -> Result<()> {
     let mut beyond_a_page = Vec::new();
-    for capture_len in [0, 1, 7, 100, 2048, config::MAX_CAPTURE_LEN] {
+    for capture_len in [0, config::MIN_CAPTURE_LEN, 7, 100, 2048, config::MAX_CAPTURE_LEN] {
         let mut bench =
             Bench::load(LoadOptions { capture_len, xdp: true, ..LoadOptions::default() })?;
         for length in [1, 2, 3, 8, 100, 1400, 2043, 2044, 3000, 9000] {

@@ -3,7 +3,8 @@
 //! A global that is never written after load lets the verifier prune the branches it turns off: a
 //! helper that an old kernel lacks is then not even looked at.
 
-/// Name of the global `u32`: payload bytes to copy behind each event header, 0..=[`MAX_CAPTURE_LEN`].
+/// Name of the global `u32`: payload bytes to copy behind each event header, 0 or
+/// [`MIN_CAPTURE_LEN`]..=[`MAX_CAPTURE_LEN`].
 pub const CAPTURE_LEN: &str = "CAPTURE_LEN";
 
 /// Name of the global `u8`: 1 to emit application data records, 0 to count them.
@@ -14,6 +15,9 @@ pub const HAS_XDP_LOAD_BYTES: &str = "HAS_XDP_LOAD_BYTES";
 
 /// Payload bytes copied for each event unless told otherwise: a post-quantum ClientHello is 1.8 kB.
 pub const DEFAULT_CAPTURE_LEN: u32 = 2048;
+
+/// The fewest payload bytes to ask for, if any: a record header. (6.1's verifier refuses 1.)
+pub const MIN_CAPTURE_LEN: u32 = 5;
 
 /// The most payload bytes that an event can carry: one record's worth. The kernel's scratch space is
 /// this much for each CPU.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use tls_sniff_common::config;
 
 use crate::attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach};
@@ -53,9 +53,8 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) application_data: bool,
 
-    /// Payload bytes to copy for each event, at most 16384
-    #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_CAPTURE_LEN,
-          value_parser = clap::value_parser!(u32).range(0..=i64::from(config::MAX_CAPTURE_LEN)))]
+    /// Payload bytes to copy for each event: 0, or from 5 (a record header) to 16384
+    #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_CAPTURE_LEN, value_parser = payload_bytes)]
     pub(crate) payload_bytes: u32,
 
     /// Size of the ring buffer between kernel and tls-sniff, at least 4096; rounded up to a power of two
@@ -63,9 +62,9 @@ pub(crate) struct Cli {
           value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     pub(crate) ring_bytes: u32,
 
-    /// Log more to stderr (-v: debug, -vv: trace)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
+    /// Log more to stderr, the verifier's words among it
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 
     /// Log only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
@@ -123,6 +122,15 @@ pub(crate) enum Format {
     Json,
     /// Aligned text for people.
     Text,
+}
+
+/// 0, or at least a record header and at most what an event can carry.
+fn payload_bytes(text: &str) -> Result<u32, String> {
+    let range = config::MIN_CAPTURE_LEN..=config::MAX_CAPTURE_LEN;
+    match text.parse() {
+        Ok(bytes) if bytes == 0 || range.contains(&bytes) => Ok(bytes),
+        _ => Err(format!("not 0 and not a number from {} to {}", range.start(), range.end())),
+    }
 }
 
 impl Cli {

@@ -104,7 +104,7 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
             lost: 0,
         },
         ring,
-        refused: BTreeSet::new(),
+        refused: BTreeMap::new(),
     };
     live.attach_first(&found, &interfaces).await?;
     let outcome = live.watch(&mut interfaces, stop).await;
@@ -144,8 +144,8 @@ struct Live {
     attacher: Attacher,
     reader: Reader,
     ring: Ring,
-    /// Interfaces that could not be attached, so that each is complained about once.
-    refused: BTreeSet<u32>,
+    /// Interfaces that could not be attached, as they were then: tried again when they have changed.
+    refused: BTreeMap<u32, Interface>,
 }
 
 /// What turns the ring's bytes into output.
@@ -172,7 +172,7 @@ impl Live {
                 Ok(()) => {}
                 Err(error) if self.selection == Selection::Any => {
                     tracing::warn!("{error}");
-                    self.refused.insert(interface.index);
+                    self.refused.insert(interface.index, interface.clone());
                     reasons.push(error.to_string());
                 }
                 Err(error) => return Err(error.into()),
@@ -199,7 +199,7 @@ impl Live {
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = interfaces.changed() => self.reconcile(interfaces).await?,
+                () = interfaces.changed() => self.reconcile(interfaces).await,
                 read = ring.read(|bytes| reader.event(bytes)) => {
                     read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
                     reader.flush();
@@ -209,47 +209,56 @@ impl Live {
         Ok(())
     }
 
-    /// Makes what is attached agree with what there is.
-    async fn reconcile(&mut self, interfaces: &Interfaces) -> Result<(), Error> {
-        let found = interfaces.list().await?;
-        let gone: Vec<u32> = self
-            .attacher
-            .indices()
-            .filter(|index| {
-                let now = found.iter().find(|interface| interface.index == *index);
-                // An interface that is only down keeps its programs: it may come up again.
-                now.is_none_or(|now| self.selection != Selection::Any && !self.selection.wants(now))
-            })
-            .collect();
-        self.refused.retain(|index| found.iter().any(|interface| interface.index == *index));
+    /// Makes what is attached agree with what there is. What fails is said and tried again at the next
+    /// change: a run of months does not end because a list could not be had once.
+    async fn reconcile(&mut self, interfaces: &Interfaces) {
+        let found = match interfaces.list().await {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!("{error}"),
+        };
+        let exists = |index: u32| found.iter().any(|interface| interface.index == index);
+        self.refused.retain(|index, _| exists(*index));
+        // An interface that is only down, or has another name now, keeps its programs.
+        let gone: Vec<u32> = self.attacher.indices().filter(|index| !exists(*index)).collect();
         for index in gone {
-            if let Some(name) = self.attacher.detach(index) {
-                // Its last events are still in the ring.
-                let Self { ring, reader, .. } = self;
-                ring.drain(|bytes| reader.event(bytes));
-                reader.flush();
-                reader.names.remove(&index);
-                tracing::info!("{name} is gone");
-            }
+            self.forget(index);
         }
         for interface in &found {
-            let wanted = self.selection.wants(interface);
             if self.attacher.watches(interface.index) {
                 self.attacher.rename(interface);
-            } else if !wanted || self.refused.contains(&interface.index) {
-                continue;
-            } else if let Err(error) = self.attacher.attach(interface, interfaces.handle()).await {
-                // It may have gone between the list and the attempt; if not, it is said once.
-                tracing::warn!("{error}");
-                self.refused.insert(interface.index);
-                continue;
+                self.reader.names.insert(interface.index, interface.name.clone());
+            } else if self.selection.wants(interface)
+                && self.refused.get(&interface.index) != Some(interface)
+            {
+                self.attach_later(interface, interfaces).await;
             }
-            self.reader.names.insert(interface.index, interface.name.clone());
         }
+    }
+
+    /// Attaches to an interface that has appeared or come up.
+    async fn attach_later(&mut self, interface: &Interface, interfaces: &Interfaces) {
+        self.reader.names.insert(interface.index, interface.name.clone());
+        match self.attacher.attach(interface, interfaces.handle()).await {
+            Ok(()) => drop(self.refused.remove(&interface.index)),
+            // It may have gone between the list and the attempt.
+            Err(error) => {
+                tracing::warn!("{error}");
+                self.refused.insert(interface.index, interface.clone());
+            }
+        }
+    }
+
+    /// Drops an interface that is gone, after its last events, which are still in the ring.
+    fn forget(&mut self, index: u32) {
+        let Some(name) = self.attacher.detach(index) else { return };
+        let Self { ring, reader, .. } = self;
+        ring.drain(|bytes| reader.event(bytes));
+        reader.flush();
+        reader.names.remove(&index);
+        tracing::info!("{name} is gone");
         if self.attacher.names().is_empty() {
             tracing::warn!("no interface is left to watch; waiting for one to appear");
         }
-        Ok(())
     }
 
     /// Detaches, drains, accounts.

@@ -36,7 +36,8 @@ compile_error!("the kernel object is little-endian: no big-endian machine has be
 /// What the kernel programs are told.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Payload bytes behind each event header, 0..=[`config::MAX_CAPTURE_LEN`].
+    /// Payload bytes behind each event header: 0, or
+    /// [`config::MIN_CAPTURE_LEN`]..=[`config::MAX_CAPTURE_LEN`].
     pub capture_len: u32,
     /// Emit application data records instead of only counting them.
     pub application_data: bool,
@@ -102,7 +103,7 @@ impl LoadError {
                 "a smaller --ring-bytes needs less memory; before 5.11 it counts against RLIMIT_MEMLOCK"
             }
             Self::Program { .. } => {
-                "please report it with `uname -r` and the output of -vv, which holds the verifier's log"
+                "please report it with `uname -r` and the output of -v, which holds the verifier's log"
             }
             Self::Missing(_) => "rebuild it with `cargo xtask build-ebpf`",
             Self::Map { .. } => "please report it with `uname -r`",

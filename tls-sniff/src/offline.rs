@@ -36,7 +36,8 @@ pub struct OfflineOptions {
 ///
 /// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
 pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result<(), Error> {
-    let mut file: CaptureFile<Box<dyn io::Read>> = if path.as_os_str() == "-" {
+    let from_pipe = path.as_os_str() == "-";
+    let mut file: CaptureFile<Box<dyn io::Read>> = if from_pipe {
         CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned())
     } else {
         CaptureFile::open(path)?
@@ -44,7 +45,7 @@ pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result
     let mut pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Wait)
         .map_err(|source| Error::Process { what: "start the output thread", source })?;
     let mut counters = [0; COUNTERS];
-    let read = read(&mut file, &options, &mut pipeline, &mut counters);
+    let read = read(&mut file, from_pipe, &options, &mut pipeline, &mut counters);
     for (link_type, name, frames) in file.skipped() {
         tracing::warn!(
             "{frames} frames of link type {link_type} ({}) were skipped: tls-sniff cannot walk them",
@@ -57,8 +58,10 @@ pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result
     read
 }
 
+/// `live`: somebody may be waiting for what a pipe brings, so events do not wait for a full batch.
 fn read(
     file: &mut CaptureFile<Box<dyn io::Read>>,
+    live: bool,
     options: &OfflineOptions,
     pipeline: &mut Pipeline,
     counters: &mut CounterBlock,
@@ -67,6 +70,9 @@ fn read(
         count(counters, Counter::Seen);
         let (outcome, flow) = observe(&frame, options, pipeline);
         count(counters, outcome);
+        if live && outcome == Counter::Emitted {
+            pipeline.flush();
+        }
         if flow.is_break() || pipeline.output().is_closed() {
             break;
         }

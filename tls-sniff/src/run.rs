@@ -7,6 +7,9 @@ use std::{
 
 use clap::Parser as _;
 use tracing::Level;
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     attach,
@@ -83,15 +86,15 @@ fn selection(names: &[String]) -> Selection {
 fn start_log(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => Level::WARN,
-        (false, 0) => Level::INFO,
-        (false, 1) => Level::DEBUG,
-        (false, _) => Level::TRACE,
+        (false, false) => Level::INFO,
+        (false, true) => Level::DEBUG,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .without_time()
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+        .with_writer(io::stderr);
+    // Of the libraries only what is wrong.
+    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }

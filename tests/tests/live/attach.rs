@@ -103,6 +103,18 @@ fn guard_of(sniffer: &Sniffer) -> Result<Pid> {
     Ok(Pid::from_raw(guard.parse()?))
 }
 
+/// The process that uses the filters removes them itself if the guard no longer can.
+pub(crate) fn guard_killed() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let sniffer = start(&pair, "tc", "clsact")?;
+    kill(guard_of(&sniffer)?, Signal::SIGKILL)?;
+    let stopped = sniffer.stop()?;
+    ensure!(stopped.status.success(), "{stopped:#?}");
+    ensure!(programs(namespace)? == 0 && clsact(namespace)?.is_empty(), "{}", clsact(namespace)?);
+    Ok(())
+}
+
 /// As when a whole cgroup is killed.
 pub(crate) fn guard_killed_too() -> Result<()> {
     let pair = VethPair::new()?;

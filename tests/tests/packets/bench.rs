@@ -115,7 +115,10 @@ impl Bench {
             Ok(verdict) => verdict,
             Err(ProgramError::SyscallError(error))
                 if !(54..=3000).contains(&packet.len())
-                    && error.io_error.raw_os_error() == Some(nix::libc::EINVAL) =>
+                    && matches!(
+                        error.io_error.raw_os_error(),
+                        Some(nix::libc::EINVAL | nix::libc::EMSGSIZE)
+                    ) =>
             {
                 return Ok(None);
             }

@@ -30,6 +30,7 @@ use std::{
     },
     process::{Child, ChildStdin, Command, Stdio},
     str::FromStr,
+    thread,
 };
 
 use aya::programs::tc::{self, TcError};
@@ -95,6 +96,9 @@ impl FromStr for OwnerHandle {
     }
 }
 
+/// Interfaces with filters, by index, and whether the qdisc was created for them.
+type Prepared = BTreeMap<u32, bool>;
+
 /// The guard of this process.
 pub(super) struct Guard {
     owner: OwnerHandle,
@@ -102,8 +106,7 @@ pub(super) struct Guard {
     /// Closing it tells the guard to clean up.
     pipe: ChildStdin,
     _proof_of_life: UnixListener,
-    /// Interfaces that the guard knows of.
-    prepared: BTreeMap<u32, ()>,
+    prepared: Prepared,
 }
 
 impl Guard {
@@ -160,18 +163,24 @@ impl Guard {
             .and_then(|()| self.pipe.flush())
             .map_err(AttachError::Guard)?;
         remove_leftovers(interface, netlink).await?;
-        self.prepared.insert(interface.index, ());
+        self.prepared.insert(interface.index, created);
         Ok(())
     }
 
-    /// Lets the guard take the filters off, and waits for it.
+    /// Lets the guard take the filters off, and waits for it. Should the guard itself have been killed,
+    /// this process does it.
     pub(super) fn finish(self) {
-        let Self { mut child, pipe, .. } = self;
+        let Self { mut child, pipe, owner, prepared, .. } = self;
         drop(pipe);
         match child.wait() {
-            Ok(status) if status.success() => {}
+            Ok(status) if status.success() => return,
             Ok(status) => tracing::warn!("the clsact guard ended with {status}"),
             Err(error) => tracing::warn!("cannot wait for the clsact guard: {error}"),
+        }
+        // On a thread of its own: this one may run inside a runtime already.
+        let cleaned = thread::spawn(move || clean_all(&prepared, owner)).join();
+        if !matches!(cleaned, Ok(Ok(()))) {
+            tracing::error!("filters are left on clsact qdiscs: the next tls-sniff removes them");
         }
     }
 }
@@ -268,21 +277,26 @@ pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
     }
     signals.thread_block()?;
 
-    let mut created_qdisc = BTreeMap::new();
+    let mut prepared = Prepared::new();
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         if let Some((index, origin)) = line.split_once(' ')
-            && let Ok(index) = index.parse::<u32>()
+            && let Ok(index) = index.parse()
         {
-            created_qdisc.insert(index, origin == "created");
+            prepared.insert(index, origin == "created");
         }
     }
+    clean_all(&prepared, owner)
+}
+
+/// Removes an owner's filters, and the qdiscs that were created for them, from all interfaces.
+fn clean_all(prepared: &Prepared, owner: OwnerHandle) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        for (index, created) in created_qdisc {
-            if let Err(error) = clean(&netlink, index, created, owner).await {
+        for (index, created) in prepared {
+            if let Err(error) = clean(&netlink, *index, *created, owner).await {
                 // An interface that is gone took its filters with it.
                 tracing::debug!("interface {index}: {error}");
             }

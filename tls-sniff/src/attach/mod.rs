@@ -188,7 +188,7 @@ impl AttachError {
                 "TCX came with Linux 6.6: leave --tc-attach at auto"
             }
             Self::Unsupported { .. } => "leave --xdp-mode at auto, which falls back to generic XDP",
-            Self::Refused { .. } => "`bpftool net` shows what is attached; -vv says more",
+            Self::Refused { .. } => "`bpftool net` shows what is attached; -v says more",
             Self::Guard(_) => {
                 "use a kernel with TCX (6.6), where no guard is needed, or --hook with --tc-attach tcx"
             }

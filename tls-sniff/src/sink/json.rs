@@ -61,7 +61,7 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("timestamp", &Shown(observation.timestamp))?;
         map.serialize_entry("event", observation.event())?;
         if let Some(interface) = observation.interface {
-            map.serialize_entry("interface", interface)?;
+            map.serialize_entry("interface", &Shown(Printable(interface.as_bytes())))?;
         }
         if let Some(direction) = observation.direction() {
             map.serialize_entry("direction", direction)?;

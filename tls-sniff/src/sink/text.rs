@@ -20,7 +20,8 @@ pub struct Columns {
 impl Columns {
     /// Appends an observation as one line.
     pub fn observation(&mut self, observation: &Observation<'_>, out: &mut Vec<u8>) {
-        let interface = observation.interface.unwrap_or_default();
+        // A capture file may call its interfaces anything.
+        let interface = Printable(observation.interface.unwrap_or_default().as_bytes()).to_string();
         let direction = match observation.direction() {
             Some("ingress") => "in",
             Some(_) => "out",
