@@ -9,6 +9,8 @@
 //! Each segment stands alone here: a message that goes on in the next segment is reported as far as it
 //! goes, and as partial.
 
+#![forbid(unsafe_code)]
+
 use tls_sniff_common::{event::Event, record::ContentType};
 
 use crate::{

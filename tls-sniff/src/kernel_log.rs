@@ -1,6 +1,8 @@
 //! Log messages of the kernel programs, with the cargo feature `kernel-log` only: for work on the
 //! programs themselves.
 
+#![expect(unsafe_code, reason = "tokio asks for it where a file descriptor is registered")]
+
 use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
 

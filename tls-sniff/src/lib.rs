@@ -11,6 +11,8 @@
 //! No stage imports a later one, and only `load`, `attach` and `source::ring` know aya.
 //! docs/ARCHITECTURE.md tells the whole.
 
+#![deny(unsafe_code)]
+
 pub mod attach;
 mod cli;
 pub mod clock;

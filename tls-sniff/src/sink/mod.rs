@@ -1,5 +1,7 @@
 //! How observations leave the program.
 
+#![forbid(unsafe_code)]
+
 pub mod json;
 pub mod output;
 pub mod text;

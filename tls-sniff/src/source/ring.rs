@@ -1,5 +1,7 @@
 //! The kernel's events: the ring buffer, read through tokio.
 
+#![expect(unsafe_code, reason = "tokio asks for it where a file descriptor is registered")]
+
 use std::io;
 
 use aya::maps::{MapData, RingBuf};

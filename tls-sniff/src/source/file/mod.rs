@@ -10,6 +10,8 @@
 //! error, and below that memory grows with what was read, not with what was claimed. What stands before
 //! a fault is delivered first; a capture that was killed while it wrote ends inside a packet.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod input;
 mod link;
