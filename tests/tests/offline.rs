@@ -9,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tls_sniff_tests::{
     need::{Need, command, corpus},
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         ),
         test("stdin_is_read", &[], stdin),
         test("pipe_is_shown_as_it_comes", &[], pipe),
+        test("signal_ends_a_pipe_with_stats", &[], signal),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
         test("truncated_file_gives_what_is_before", &[], truncated),
@@ -237,6 +242,23 @@ fn pipe() -> Result<()> {
     let rest = out.lines().collect::<Result<Vec<_>, _>>()?;
     ensure!(rest.last().is_some_and(|last| last.contains("stats")), "{rest:?}");
     ensure!(child.wait()?.success());
+    Ok(())
+}
+
+/// Ctrl-C reaches both ends of a pipe: the writer's end closes, and the stats are printed.
+fn signal() -> Result<()> {
+    let mut command = tls_sniff(&["-r", "-", "--format", "json"])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut into = child.stdin.take().context("stdin")?;
+    let mut out = BufReader::new(child.stdout.take().context("stdout")?);
+    into.write_all(&fs::read(handshakes())?)?;
+    let mut line = String::new();
+    out.read_line(&mut line)?;
+    kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+    drop(into);
+    let rest = out.lines().collect::<Result<Vec<_>, _>>()?;
+    ensure!(child.wait()?.code() == Some(0));
+    ensure!(rest.last().is_some_and(|last| last.contains("stats")), "{rest:?}");
     Ok(())
 }
 

@@ -16,27 +16,21 @@ use std::{
 };
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     attach::{AttachOptions, Attacher},
     clock::KernelClock,
     decode::Sighting,
+    ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
     load::{self, KernelCounters, LoadOptions},
     observation,
     pipeline::{Pipeline, PipelineOptions},
     privilege,
-    sink::{
-        Formatter,
-        output::{WhenFull, Written},
-    },
+    sink::{Formatter, output::WhenFull},
     source::ring::Ring,
 };
-
-/// What the output's reader is given to take the last events.
-pub const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often a growing loss is looked for while events arrive.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
@@ -122,20 +116,6 @@ fn check_names(selection: &Selection, found: &[Interface]) -> Result<(), Error> 
             available: found.iter().map(|interface| interface.name.clone()).collect(),
         }),
     }
-}
-
-/// Resolves at the first SIGINT or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
-    let handler =
-        |kind| signal(kind).map_err(|source| Error::Process { what: "handle signals", source });
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut terminate = handler(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// A run in progress.
@@ -276,19 +256,6 @@ impl Live {
             );
         }
         ended(written)
-    }
-}
-
-/// How a run ends by how its output ended.
-///
-/// # Errors
-///
-/// If the output failed or stalled.
-pub fn ended(written: Written) -> Result<(), Error> {
-    match written {
-        Written::All | Written::ReaderGone => Ok(()),
-        Written::Failed(error) => Err(Error::Output(error)),
-        Written::Stalled => Err(Error::OutputStalled { seconds: FINISH_LIMIT.as_secs() }),
     }
 }
 

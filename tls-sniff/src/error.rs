@@ -47,6 +47,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// stdin stands still after a signal.
+    #[error("stdin brought nothing within {seconds} s after the signal to stop: no stats")]
+    InputSilent {
+        /// How long it was given.
+        seconds: u64,
+    },
     /// stdout refuses.
     #[error("cannot write to stdout: {0}")]
     Output(#[source] io::Error),
@@ -70,6 +76,7 @@ impl Error {
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
             Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),

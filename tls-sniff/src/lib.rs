@@ -18,6 +18,7 @@ mod cli;
 pub mod clock;
 pub mod daemon;
 pub mod decode;
+pub mod ending;
 pub mod error;
 pub mod interfaces;
 #[cfg(feature = "kernel-log")]

@@ -1,6 +1,15 @@
 //! Reading a capture file: the kernel's walk and record test on its frames, then the same pipeline.
 
-use std::{io, ops::ControlFlow, path::Path};
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use tls_sniff_common::{
     config,
@@ -11,10 +20,12 @@ use tls_sniff_common::{
     record::ContentType,
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
     clock::Timestamp,
-    daemon::{FINISH_LIMIT, ended},
     decode::Sighting,
+    ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     pipeline::{Pipeline, PipelineOptions},
     sink::{Formatter, output::WhenFull},
@@ -30,12 +41,47 @@ pub struct OfflineOptions {
     pub pipeline: PipelineOptions,
 }
 
-/// Reads `path`, or stdin if it is `-`.
+/// Reads `path`, or stdin if it is `-`, to its end or to a signal.
+///
+/// The reading is done on a thread of its own: it may block for as long as a pipe is silent, and a
+/// signal only asks it to stop with the next frame. A pipe's writer is mostly stopped by the same Ctrl-C,
+/// which ends the pipe; one that is not is waited for as long as the output is.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
-pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result<(), Error> {
+pub async fn run(
+    path: PathBuf,
+    options: OfflineOptions,
+    formatter: Formatter,
+) -> Result<(), Error> {
+    let stop = stop_signal()?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (done, mut outcome) = oneshot::channel();
+    let asked = Arc::clone(&stopped);
+    thread::Builder::new()
+        .name("reader".to_owned())
+        .spawn(move || {
+            let _receiver_gone = done.send(read_all(&path, &options, formatter, &asked));
+        })
+        .map_err(|source| Error::Process { what: "start the reader thread", source })?;
+    let silent = || Err(Error::InputSilent { seconds: FINISH_LIMIT.as_secs() });
+    tokio::select! {
+        outcome = &mut outcome => return outcome.unwrap_or_else(|_| silent()),
+        () = stop => stopped.store(true, Ordering::Relaxed),
+    }
+    match tokio::time::timeout(FINISH_LIMIT, outcome).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(_) => silent(),
+    }
+}
+
+fn read_all(
+    path: &Path,
+    options: &OfflineOptions,
+    formatter: Formatter,
+    stopped: &AtomicBool,
+) -> Result<(), Error> {
     let from_pipe = path.as_os_str() == "-";
     let mut file: CaptureFile<Box<dyn io::Read>> = if from_pipe {
         CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned())
@@ -45,7 +91,8 @@ pub fn run(path: &Path, options: OfflineOptions, formatter: Formatter) -> Result
     let mut pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Wait)
         .map_err(|source| Error::Process { what: "start the output thread", source })?;
     let mut counters = [0; COUNTERS];
-    let read = read(&mut file, from_pipe, &options, &mut pipeline, &mut counters);
+    let more = || !stopped.load(Ordering::Relaxed);
+    let read = read(&mut file, from_pipe, options, &mut pipeline, &mut counters, more);
     for (link_type, name, frames) in file.skipped() {
         tracing::warn!(
             "{frames} frames of link type {link_type} ({}) were skipped: tls-sniff cannot walk them",
@@ -65,8 +112,11 @@ fn read(
     options: &OfflineOptions,
     pipeline: &mut Pipeline,
     counters: &mut CounterBlock,
+    more: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    while let Some(frame) = file.next()? {
+    while more()
+        && let Some(frame) = file.next()?
+    {
         count(counters, Counter::Seen);
         let (outcome, flow) = observe(&frame, options, pipeline);
         count(counters, outcome);

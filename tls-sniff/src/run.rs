@@ -51,9 +51,13 @@ fn run(cli: Cli) -> Result<(), Error> {
     };
     let formatter = if text { Formatter::Text(Columns::default()) } else { Formatter::Json };
     let pipeline = PipelineOptions { application_data: cli.application_data, count: cli.count };
-    if let Some(path) = &cli.read {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process { what: "start the runtime", source })?;
+    if let Some(path) = cli.read {
         let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
-        return offline::run(path, options, formatter);
+        return runtime.block_on(offline::run(path, options, formatter));
     }
     let attach = cli.attach_options();
     let options = LiveOptions {
@@ -67,10 +71,6 @@ fn run(cli: Cli) -> Result<(), Error> {
         },
         pipeline,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Process { what: "start the runtime", source })?;
     runtime.block_on(daemon::run(options, formatter))
 }
 
