@@ -318,6 +318,7 @@ fn no_captures() -> Result<()> {
         ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
         let log = stopped.stderr.join("\n");
         ensure!(log.contains(expected), "expected {expected}: {log}");
+        ensure!(stopped.stdout.is_empty(), "{stopped:#?}");
         ensure!(stopped.stderr.len() <= 2 && !log.contains("panicked"), "{log}");
     }
     Ok(())

@@ -93,6 +93,10 @@ fn read_all(
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);
     let read = read(&mut file, from_pipe, options, &mut pipeline, &mut counters, more);
+    if read.is_err() && counters == [0; COUNTERS] && file.skipped().next().is_none() {
+        // Nothing was read: there is nothing to account for.
+        return read;
+    }
     for (link_type, name, frames) in file.skipped() {
         tracing::warn!(
             "{frames} frames of link type {link_type} ({}) were skipped: tls-sniff cannot walk them",
