@@ -116,6 +116,12 @@ impl Observation<'_> {
         }
     }
 
+    /// Whether all bytes were seen and none contradicts the specification.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.partial.is_none() && self.malformed.is_none()
+    }
+
     /// The kind of event.
     #[must_use]
     pub const fn event(&self) -> &'static str {

@@ -10,7 +10,10 @@ use tls_sniff_common::{
 
 use crate::{
     observation::{Message, Observation, Stats},
-    tls::names::{CipherSuite, Printable, ProtocolVersion},
+    tls::{
+        fingerprint,
+        names::{CipherSuite, Printable, ProtocolVersion},
+    },
 };
 
 /// Appends an observation as one line.
@@ -81,6 +84,9 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("record_version", &Shown(ProtocolVersion(observation.record.version)))?;
         map.serialize_entry("record_length", &observation.record.length)?;
         message(&mut map, &observation.message)?;
+        if observation.is_whole() {
+            fingerprints(&mut map, &observation.message)?;
+        }
         if let Some(partial) = observation.partial {
             map.serialize_entry("partial", partial.as_str())?;
         }
@@ -144,6 +150,22 @@ fn message<M: serde::ser::SerializeMap>(
             map.serialize_entry("encrypted", &true)
         }
         Message::ChangeCipherSpec | Message::ApplicationData => Ok(()),
+    }
+}
+
+fn fingerprints<M: serde::ser::SerializeMap>(
+    map: &mut M,
+    message: &Message<'_>,
+) -> Result<(), M::Error> {
+    match message {
+        Message::ClientHello(hello) => {
+            let prints = fingerprint::client(hello);
+            map.serialize_entry("ja3", &prints.ja3)?;
+            map.serialize_entry("ja4", &prints.ja4)?;
+            map.serialize_entry("ja4_r", &prints.ja4_r)
+        }
+        Message::ServerHello(hello) => map.serialize_entry("ja3s", &fingerprint::ja3s(hello)),
+        _ => Ok(()),
     }
 }
 

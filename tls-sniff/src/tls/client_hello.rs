@@ -6,7 +6,10 @@
 //! ```
 
 use super::{
-    extension::{self, ALPN, Extensions, Protocols, SERVER_NAME, SUPPORTED_VERSIONS},
+    extension::{
+        self, ALPN, EC_POINT_FORMATS, Extensions, Protocols, SERVER_NAME, SIGNATURE_ALGORITHMS,
+        SUPPORTED_GROUPS, SUPPORTED_VERSIONS,
+    },
     reader::{ParseError, Reader, U16List},
 };
 
@@ -75,6 +78,31 @@ impl<'a> ClientHello<'a> {
     #[must_use]
     pub fn alpn(&self) -> Option<Protocols<'a>> {
         extension::protocols(self.extensions.find(ALPN)?).ok()
+    }
+
+    /// The offered groups, most wanted first; none if the extension is not there or malformed.
+    #[must_use]
+    pub fn supported_groups(&self) -> U16List<'a> {
+        self.code_points(SUPPORTED_GROUPS)
+    }
+
+    /// The offered signature algorithms, most wanted first.
+    #[must_use]
+    pub fn signature_algorithms(&self) -> U16List<'a> {
+        self.code_points(SIGNATURE_ALGORITHMS)
+    }
+
+    /// The offered point formats, RFC 8422.
+    #[must_use]
+    pub fn point_formats(&self) -> &'a [u8] {
+        let data = self.extensions.find(EC_POINT_FORMATS);
+        let list = data.and_then(|mut data| data.vector_u8("ec_point_formats").ok());
+        list.map_or(&[], |list| list.rest())
+    }
+
+    fn code_points(&self, extension_type: u16) -> U16List<'a> {
+        let data = self.extensions.find(extension_type);
+        data.and_then(|data| extension::code_points(data).ok()).unwrap_or_default()
     }
 
     /// The offered versions: supported_versions, or where there is none legacy_version, which then means

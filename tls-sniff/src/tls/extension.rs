@@ -4,6 +4,12 @@ use super::reader::{ParseError, Reader, U16List};
 
 /// server_name, RFC 6066 section 3.
 pub const SERVER_NAME: u16 = 0;
+/// supported_groups, RFC 8446 section 4.2.7 (elliptic_curves before).
+pub const SUPPORTED_GROUPS: u16 = 10;
+/// ec_point_formats, RFC 8422 section 5.1.2.
+pub const EC_POINT_FORMATS: u16 = 11;
+/// signature_algorithms, RFC 8446 section 4.2.3.
+pub const SIGNATURE_ALGORITHMS: u16 = 13;
 /// application_layer_protocol_negotiation, RFC 7301.
 pub const ALPN: u16 = 16;
 /// supported_versions, RFC 8446 section 4.2.1.
@@ -96,6 +102,11 @@ pub(super) fn protocols(mut data: Reader<'_>) -> Result<Protocols<'_>, ParseErro
         check.vector_u8("protocol name")?;
     }
     Ok(Protocols(list))
+}
+
+/// A list of two-byte code points behind a two-byte length: groups, signature algorithms.
+pub(super) fn code_points(mut data: Reader<'_>) -> Result<U16List<'_>, ParseError> {
+    data.vector_u16("list")?.u16_list("list")
 }
 
 /// The versions of a ClientHello's supported_versions.

@@ -5,6 +5,7 @@
 //!   handshake    the messages in a handshake record
 //!    client_hello, server_hello, extension
 //!   alert
+//!   fingerprint  of hellos, from their parsed fields
 //!  reader        checked reading, under all of them
 //!  names         code points in the words of the IANA registries
 //! ```
@@ -17,6 +18,7 @@
 pub mod alert;
 pub mod client_hello;
 pub mod extension;
+pub mod fingerprint;
 pub mod handshake;
 pub mod names;
 pub mod reader;
