@@ -15,6 +15,7 @@ use nix::{
 };
 use serde_json::Value;
 use tls_sniff_tests::{
+    frame::Frame,
     need::{Need, command, corpus},
     process::{Process, run},
     runner::{self, test},
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         test("signal_ends_a_pipe_with_stats", &[], signal),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
+        test("what_is_cut_off_is_not_made_up", &[], little_captured),
+        test("a_crowded_segment_is_bounded", &[], crowded),
         test("truncated_file_gives_what_is_before", &[], truncated),
         test("files_that_are_no_captures", &[], no_captures),
         test("wrong_usage_exits_with_2", &[], wrong_usage),
@@ -281,6 +284,46 @@ fn no_privileges() -> Result<()> {
     command.arg(binary()?).arg("-r").arg(handshakes());
     let finished = Process::spawn(command, None)?.finish(SOON)?;
     ensure!(finished.status.success() && finished.stdout.len() > 10, "{finished:?}");
+    Ok(())
+}
+
+/// What is cut off is not made up: no version, no encryption.
+fn little_captured() -> Result<()> {
+    let path = handshakes();
+    let path = path.to_str().context("a path")?;
+    for bytes in ["0", "5", "9", "60", "150"] {
+        let command =
+            tls_sniff(&["-r", path, "-c", "2", "--payload-bytes", bytes, "--format", "json"])?;
+        let stopped = Sniffer::spawn(command)?.finish(SOON)?;
+        let [client, server, ..] = stopped.events.as_slice() else { bail!("{stopped:#?}") };
+        for (hello, kind) in [(client, "client_hello"), (server, "server_hello")] {
+            let known = hello["handshake_type"] == kind && hello.get("encrypted").is_none();
+            ensure!(known, "{bytes}: {hello}");
+        }
+        ensure!(client["partial"] == "capture_limit", "{bytes}: {client}");
+        ensure!(client.get("offered_versions").is_none(), "{bytes}: {client}");
+        let version = server.get("version");
+        ensure!(version.is_none_or(|version| version == "TLS 1.3"), "{bytes}: {server}");
+    }
+    Ok(())
+}
+
+/// A segment full of the smallest messages is not thousands of events.
+fn crowded() -> Result<()> {
+    let mut payload = vec![0x16, 3, 3, 0x05, 0];
+    payload.extend(std::iter::repeat_n([14, 0, 0, 0], 320).flatten());
+    let mut packet = Frame::raw().ipv4().tcp(1, 2).payload(&payload).build();
+    let length = u32::try_from(packet.len())?.to_le_bytes();
+    let mut capture = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    capture.extend([0, 0, 4, 0, 101, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    capture.extend([length, length].concat());
+    capture.append(&mut packet);
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("crowded.pcap");
+    fs::write(&path, capture)?;
+    let stopped = read(&path)?;
+    ensure!(stopped.status.success() && stopped.events.len() == 33, "{}", stopped.events.len());
+    ensure!(stopped.events[32]["pipeline"]["crowded_segments"] == 1, "{}", stopped.events[32]);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //!  select ────────┼ link change ──► compare interfaces with what is attached
 //!                 └ ring readable ──► a bounded batch through the pipeline
 //!
-//!  stop: detach → drain the ring → counters → stats event → output ends, all within one time limit
+//!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
 //! ```
 
 use std::{
@@ -81,7 +81,7 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
     let mut programs = load::load(&options.load)?;
     #[cfg(feature = "kernel-log")]
     crate::kernel_log::forward(&mut programs);
-    let ring = Ring::new(programs.take_ring()?)
+    let ring = Ring::new(programs.take_ring()?, options.load.ring_len)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
     let pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Drop)
@@ -96,12 +96,24 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
             counters,
             checked: Instant::now(),
             lost: 0,
+            dropped: 0,
         },
         ring,
         refused: BTreeMap::new(),
     };
-    live.attach_first(&found, &interfaces).await?;
-    let outcome = live.watch(&mut interfaces, stop).await;
+    tokio::pin!(stop);
+    let outcome = tokio::select! {
+        attached = live.attach_first(&found, &interfaces) => attached.map(|()| true),
+        () = &mut stop => Ok(false),
+    };
+    let outcome = match outcome {
+        Ok(true) => live.watch(&mut interfaces, &mut stop).await,
+        Ok(false) => Ok(()),
+        Err(error) => {
+            live.attacher.detach_all();
+            return Err(error);
+        }
+    };
     let finished = live.finish();
     outcome.and(finished)
 }
@@ -136,6 +148,7 @@ struct Reader {
     counters: KernelCounters,
     checked: Instant,
     lost: u64,
+    dropped: u64,
 }
 
 impl Live {
@@ -157,6 +170,8 @@ impl Live {
                 }
                 Err(error) => return Err(error.into()),
             }
+            // The kernel takes some 20 ms for each link: a signal is not to wait for hundreds of them.
+            tokio::task::yield_now().await;
         }
         let names = self.attacher.names();
         if names.is_empty() {
@@ -169,15 +184,14 @@ impl Live {
     async fn watch(
         &mut self,
         interfaces: &mut Interfaces,
-        stop: impl Future<Output = ()>,
+        stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<(), Error> {
-        tokio::pin!(stop);
         let closed = self.reader.pipeline.output().closed();
         tokio::pin!(closed);
         while !self.reader.pipeline.is_done() {
             let Self { ring, reader, .. } = self;
             tokio::select! {
-                () = &mut stop => return Ok(()),
+                () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
                 () = interfaces.changed() => self.reconcile(interfaces).await,
                 read = ring.read(|bytes| reader.event(bytes)) => {
@@ -247,13 +261,12 @@ impl Live {
         let Self { mut ring, mut reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes));
         let hooks = reader.counters.read()?;
+        // What a program that was still running put there between the two.
+        ring.drain(|bytes| reader.event(bytes));
         reader.warn_of_loss(&hooks);
         let (stats, written) = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
         if stats.pipeline.dropped > 0 {
-            tracing::warn!(
-                "the reader of stdout was too slow: {} events were dropped",
-                stats.pipeline.dropped
-            );
+            tracing::warn!("{} events were dropped for a slow reader", stats.pipeline.dropped);
         }
         ended(written)
     }
@@ -270,8 +283,9 @@ impl Reader {
         let event = match Event::decode(bytes) {
             Ok(event) => event,
             Err(error) => {
-                tracing::debug!("{error}");
-                self.pipeline.undecodable();
+                if self.pipeline.undecodable() == 1 {
+                    tracing::error!("{error}: the kernel programs are of another build");
+                }
                 return;
             }
         };
@@ -293,6 +307,14 @@ impl Reader {
             self.checked = Instant::now();
             if let Ok(hooks) = self.counters.read() {
                 self.warn_of_loss(&hooks);
+            }
+            let dropped = self.pipeline.output().dropped();
+            if dropped > self.dropped {
+                tracing::warn!(
+                    "the reader of stdout is too slow: {} events were dropped ({dropped} in all)",
+                    dropped - self.dropped
+                );
+                self.dropped = dropped;
             }
         }
     }

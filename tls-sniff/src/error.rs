@@ -47,6 +47,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The thread that reads a file panicked.
+    #[error("the reader ended without a result: this is a fault of tls-sniff")]
+    ReaderDied,
     /// stdin stands still after a signal.
     #[error("stdin brought nothing within {seconds} s after the signal to stop: no stats")]
     InputSilent {
@@ -76,6 +79,7 @@ impl Error {
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
             Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),

@@ -68,8 +68,8 @@ pub enum LoadError {
         release: String,
     },
     /// The object could not be read or its maps not be made.
-    #[error("cannot set up the kernel maps: {0}")]
-    Object(#[source] Box<EbpfError>),
+    #[error("cannot set up the kernel maps: {}", chain(.0.as_ref()))]
+    Object(Box<EbpfError>),
     /// The verifier refused a program, or the kernel could not load it.
     #[error("the kernel refused the program {program}: {reason}")]
     Program {
@@ -94,10 +94,13 @@ pub enum LoadError {
 impl LoadError {
     /// What to do about it.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::NoRingBuffer { .. } => {
                 "live capture needs Linux 5.10 or newer; -r FILE needs no kernel support"
+            }
+            Self::Object(error) if permission(error.as_ref()) => {
+                "the capabilities must be those of the initial user namespace: not in a rootless container"
             }
             Self::Object(_) => {
                 "a smaller --ring-bytes needs less memory; before 5.11 it counts against RLIMIT_MEMLOCK"
@@ -109,6 +112,25 @@ impl LoadError {
             Self::Map { .. } => "please report it with `uname -r`",
         }
     }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |mut line, cause| {
+        let cause = cause.to_string();
+        if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+        line
+    })
+}
+
+/// Whether EPERM is at the bottom of it.
+fn permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// The loaded programs and their maps.
@@ -149,10 +171,15 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     raise_memlock_limit();
     let xdp_load_bytes =
         is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes).unwrap_or(false);
+    let mut capture_len = options.capture_len;
+    if options.xdp && !xdp_load_bytes && capture_len > config::MAX_DIRECT_CAPTURE_LEN {
+        capture_len = config::MAX_DIRECT_CAPTURE_LEN;
+        tracing::warn!("XDP of this kernel can copy {capture_len} payload bytes, not more");
+    }
     let mut ebpf = EbpfLoader::new()
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", options.ring_len)
-        .override_global(config::CAPTURE_LEN, &options.capture_len, true)
+        .override_global(config::CAPTURE_LEN, &capture_len, true)
         .override_global(config::EMIT_APPLICATION_DATA, &u8::from(options.application_data), true)
         .override_global(config::HAS_XDP_LOAD_BYTES, &u8::from(xdp_load_bytes), true)
         .load(OBJECT)

@@ -48,10 +48,15 @@ pub enum Message<'a> {
     Handshake(HandshakeType),
     /// A handshake record that is encrypted.
     EncryptedHandshake,
+    /// A handshake record that goes on with a message of the record before, or of which too little is at
+    /// hand to tell more.
+    UnknownHandshake,
     /// An alert in plaintext.
     Alert(Alert),
     /// An encrypted alert.
     EncryptedAlert,
+    /// An alert that is cut off.
+    UnknownAlert,
     /// A ChangeCipherSpec.
     ChangeCipherSpec,
     /// Application data.
@@ -128,8 +133,10 @@ impl Observation<'_> {
         match self.message {
             Message::ClientHello(_) => "client_hello",
             Message::ServerHello(_) => "server_hello",
-            Message::Handshake(_) | Message::EncryptedHandshake => "handshake_message",
-            Message::Alert(_) | Message::EncryptedAlert => "alert",
+            Message::Handshake(_) | Message::EncryptedHandshake | Message::UnknownHandshake => {
+                "handshake_message"
+            }
+            Message::Alert(_) | Message::EncryptedAlert | Message::UnknownAlert => "alert",
             Message::ChangeCipherSpec => "change_cipher_spec",
             Message::ApplicationData => "application_data",
         }
@@ -160,6 +167,8 @@ pub struct PipelineCounters {
     pub undecodable: u64,
     /// Observations made: `written` + `dropped` + `beyond_count`.
     pub observations: u64,
+    /// Segments with more messages than are reported of one: what is beyond is no observation.
+    pub crowded_segments: u64,
     /// Observations handed to the output.
     pub written: u64,
     /// Observations that a slow output had no room for.

@@ -55,6 +55,7 @@ pub async fn run(
     options: OfflineOptions,
     formatter: Formatter,
 ) -> Result<(), Error> {
+    let from_pipe = path.as_os_str() == "-";
     let stop = stop_signal()?;
     let stopped = Arc::new(AtomicBool::new(false));
     let (done, mut outcome) = oneshot::channel();
@@ -65,14 +66,17 @@ pub async fn run(
             let _receiver_gone = done.send(read_all(&path, &options, formatter, &asked));
         })
         .map_err(|source| Error::Process { what: "start the reader thread", source })?;
-    let silent = || Err(Error::InputSilent { seconds: FINISH_LIMIT.as_secs() });
+    let seconds = FINISH_LIMIT.as_secs();
+    let dead = |_| Err(Error::ReaderDied);
     tokio::select! {
-        outcome = &mut outcome => return outcome.unwrap_or_else(|_| silent()),
+        outcome = &mut outcome => return outcome.unwrap_or_else(dead),
         () = stop => stopped.store(true, Ordering::Relaxed),
     }
     match tokio::time::timeout(FINISH_LIMIT, outcome).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) | Err(_) => silent(),
+        Ok(outcome) => outcome.unwrap_or_else(dead),
+        Err(_) if from_pipe => Err(Error::InputSilent { seconds }),
+        // A file does not block: it is the output that does.
+        Err(_) => Err(Error::OutputStalled { seconds }),
     }
 }
 

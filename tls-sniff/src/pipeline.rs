@@ -52,7 +52,7 @@ impl Pipeline {
     pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) -> ControlFlow<()> {
         self.counters.received += 1;
         let Self { options, formatter, output, counters, .. } = self;
-        decode::decode(event, sighting, options.application_data, |observation| {
+        let crowded = decode::decode(event, sighting, options.application_data, |observation| {
             counters.observations += 1;
             if options.count.is_some_and(|count| counters.observations > count) {
                 counters.beyond_count += 1;
@@ -60,13 +60,15 @@ impl Pipeline {
                 output.event(|batch| formatter.observation(observation, batch));
             }
         });
+        counters.crowded_segments += u64::from(crowded);
         if self.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Takes note of bytes that were no event.
-    pub const fn undecodable(&mut self) {
+    /// Takes note of bytes that were no event, and returns how many such there were.
+    pub const fn undecodable(&mut self) -> u64 {
         self.counters.received += 1;
         self.counters.undecodable += 1;
+        self.counters.undecodable
     }
 
     /// Whether `count` is reached.

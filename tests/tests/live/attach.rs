@@ -115,6 +115,40 @@ pub(crate) fn guard_killed() -> Result<()> {
     Ok(())
 }
 
+/// On an ingress qdisc a filter for egress would see ingress.
+pub(crate) fn ingress_qdisc() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    run(namespace.command("tc").args(["qdisc", "add", "dev", "veth-b", "ingress"]))?;
+    let arguments = ["-i", "veth-b", "--tc-attach", "clsact"];
+    let stopped = Sniffer::start(namespace, &arguments)?.finish(SOON)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("ingress qdisc") && log.contains("clsact"), "{log}");
+    ensure!(programs(namespace)? == 0, "{}", clsact(namespace)?);
+    Ok(())
+}
+
+/// An interface that leaves the namespace and comes back under its index has no qdisc any more.
+pub(crate) fn leaves_and_comes_back() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let sniffer = start(&pair, "tc", "clsact")?;
+    let said = |text: &str| sniffer.stderr().iter().filter(|line| line.contains(text)).count();
+    namespace.ip(&["link", "set", "dev", "veth-b", "netns", pair.first.namespace.name()])?;
+    poll::until(SOON, "veth-b to be gone", || (said("veth-b is gone") == 1).then_some(()))?;
+    let there = &pair.first.namespace;
+    there.ip(&["link", "set", "dev", "veth-b", "netns", namespace.name()])?;
+    poll::until(SOON, "veth-b to be attached again", || {
+        (said("attached to veth-b") == 2).then_some(())
+    })
+    .with_context(|| sniffer.stderr().join("\n"))?;
+    ensure!(programs(namespace)? == 2, "{}", clsact(namespace)?);
+    drop(sniffer.stop()?);
+    ensure!(programs(namespace)? == 0, "{}", clsact(namespace)?);
+    Ok(())
+}
+
 /// As when a whole cgroup is killed.
 pub(crate) fn guard_killed_too() -> Result<()> {
     let pair = VethPair::new()?;

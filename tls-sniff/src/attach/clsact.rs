@@ -24,13 +24,14 @@ use std::{
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
-            net::{SocketAddr, UnixListener, UnixStream},
+            net::{SocketAddr, UnixListener},
             process::CommandExt as _,
         },
     },
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     str::FromStr,
     thread,
+    time::{Duration, Instant},
 };
 
 use aya::programs::tc::{self, TcError};
@@ -77,8 +78,11 @@ impl OwnerHandle {
         SocketAddr::from_abstract_name(self.socket_name())
     }
 
+    /// Whether a process holds the owner's socket, asked by trying to take its name: connecting would
+    /// fill the queue of a socket that nobody accepts from, and then block.
     fn is_alive(self) -> bool {
-        self.address().and_then(|address| UnixStream::connect_addr(&address)).is_ok()
+        let taken = self.address().and_then(|address| UnixListener::bind_addr(&address));
+        taken.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
     }
 }
 
@@ -158,13 +162,36 @@ impl Guard {
                 });
             }
         };
+        if !created {
+            expect_clsact(interface, netlink).await?;
+        }
         let origin = if created { "created" } else { "found" };
-        writeln!(self.pipe, "{} {origin}", interface.index)
-            .and_then(|()| self.pipe.flush())
-            .map_err(AttachError::Guard)?;
+        self.tell(interface.index, origin)?;
         remove_leftovers(interface, netlink).await?;
         self.prepared.insert(interface.index, created);
         Ok(())
+    }
+
+    fn tell(&mut self, index: u32, what: &str) -> Result<(), AttachError> {
+        writeln!(self.pipe, "{index} {what}")
+            .and_then(|()| self.pipe.flush())
+            .map_err(AttachError::Guard)
+    }
+
+    /// Forgets an interface that is gone, and its filters with it.
+    pub(super) fn forget(&mut self, index: u32) {
+        if self.prepared.remove(&index).is_some()
+            && let Err(error) = self.tell(index, "gone")
+        {
+            tracing::debug!("{error}");
+        }
+    }
+
+    /// Removes this process's filters from one interface, where attaching was not done to its end.
+    pub(super) async fn undo(&mut self, index: u32, netlink: &Handle) {
+        if let Err(error) = clean(netlink, index, false, self.owner).await {
+            tracing::debug!("interface {index}: {error}");
+        }
     }
 
     /// Lets the guard take the filters off, and waits for it. Should the guard itself have been killed,
@@ -172,16 +199,54 @@ impl Guard {
     pub(super) fn finish(self) {
         let Self { mut child, pipe, owner, prepared, .. } = self;
         drop(pipe);
-        match child.wait() {
-            Ok(status) if status.success() => return,
-            Ok(status) => tracing::warn!("the clsact guard ended with {status}"),
-            Err(error) => tracing::warn!("cannot wait for the clsact guard: {error}"),
+        match wait(&mut child) {
+            Some(status) if status.success() => return,
+            Some(status) => tracing::warn!("the clsact guard ended with {status}"),
+            None => tracing::warn!("the clsact guard takes long to remove the filters"),
         }
         // On a thread of its own: this one may run inside a runtime already.
         let cleaned = thread::spawn(move || clean_all(&prepared, owner)).join();
         if !matches!(cleaned, Ok(Ok(()))) {
             tracing::error!("filters are left on clsact qdiscs: the next tls-sniff removes them");
         }
+    }
+}
+
+/// Waits for the guard, but not for ever: two dumps for each interface are milliseconds.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if start.elapsed() < LIMIT => thread::sleep(Duration::from_millis(2)),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// What is at the place of the clsact qdisc must be one: at an `ingress` qdisc a filter for egress is
+/// taken for one of ingress.
+async fn expect_clsact(interface: &Interface, netlink: &Handle) -> Result<(), AttachError> {
+    let index = i32::try_from(interface.index).unwrap_or(i32::MAX);
+    let qdiscs: Vec<TcMessage> =
+        netlink.qdisc().get().index(index).execute().try_collect().await.map_err(|source| {
+            AttachError::Filters { interface: interface.name.clone(), source: Box::new(source) }
+        })?;
+    let kind = qdiscs
+        .iter()
+        .filter(|qdisc| qdisc.header.index == index)
+        .filter(|qdisc| u32::from(qdisc.header.parent) == CLSACT)
+        .flat_map(|qdisc| &qdisc.attributes)
+        .find_map(|attribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind.clone()),
+            _ => None,
+        });
+    match kind {
+        Some(kind) if kind != "clsact" => {
+            Err(AttachError::OtherQdisc { interface: interface.name.clone(), kind })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -233,9 +298,9 @@ impl Filter {
     }
 }
 
-/// Somebody else removed it first, or the interface with it.
+/// Somebody else removed it first, or the qdisc (EINVAL) or the interface with it.
 const fn gone(code: i32) -> bool {
-    matches!(-code, 0 | libc::ENOENT | libc::ENODEV)
+    matches!(-code, 0 | libc::ENOENT | libc::ENODEV | libc::EINVAL)
 }
 
 /// The filters on both sides of an interface's clsact qdisc.
@@ -283,7 +348,10 @@ pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
         if let Some((index, origin)) = line.split_once(' ')
             && let Ok(index) = index.parse()
         {
-            prepared.insert(index, origin == "created");
+            match origin {
+                "gone" => drop(prepared.remove(&index)),
+                _ => drop(prepared.insert(index, origin == "created")),
+            }
         }
     }
     clean_all(&prepared, owner)
@@ -295,17 +363,36 @@ fn clean_all(prepared: &Prepared, owner: OwnerHandle) -> io::Result<()> {
     runtime.block_on(async {
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
+        let mut failed = None;
         for (index, created) in prepared {
-            if let Err(error) = clean(&netlink, *index, *created, owner).await {
-                // An interface that is gone took its filters with it.
-                tracing::debug!("interface {index}: {error}");
+            let mut cleaned = clean(&netlink, *index, *created, owner).await;
+            if cleaned.is_err() {
+                // A dump may be interrupted by a change.
+                cleaned = clean(&netlink, *index, *created, owner).await;
+            }
+            if let Err(error) = cleaned {
+                tracing::error!("interface {index}: cannot remove tls-sniff's filters: {error}");
+                failed = Some(io::Error::other(error));
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     })
 }
 
+/// Removes an owner's filters from an interface. One that is gone took its filters with it.
 async fn clean(
+    netlink: &Handle,
+    index: u32,
+    created: bool,
+    owner: OwnerHandle,
+) -> Result<(), rtnetlink::Error> {
+    match clean_one(netlink, index, created, owner).await {
+        Err(rtnetlink::Error::NetlinkError(error)) if gone(error.raw_code()) => Ok(()),
+        cleaned => cleaned,
+    }
+}
+
+async fn clean_one(
     netlink: &Handle,
     index: u32,
     created: bool,

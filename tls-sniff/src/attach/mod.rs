@@ -167,6 +167,20 @@ pub enum AttachError {
         /// What the kernel said.
         source: Box<rtnetlink::Error>,
     },
+    /// There is an ingress qdisc where clsact would be.
+    #[error("cannot attach to {interface} by TC clsact: its {kind} qdisc has no egress side")]
+    OtherQdisc {
+        /// The interface.
+        interface: String,
+        /// The qdisc's kind.
+        kind: String,
+    },
+    /// The interface got another name, or the name another interface, while it was being attached.
+    #[error("{interface} was renamed while it was being attached")]
+    Renamed {
+        /// The name.
+        interface: String,
+    },
     /// A program is missing.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -178,11 +192,11 @@ pub enum AttachError {
 impl AttachError {
     /// What to do about it.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::LinkLayer { .. } => "watch the interface that carries its IP packets instead",
             Self::XdpOccupied { .. } => {
-                "use --hook tc, which shares an interface, or detach it: ip link set dev IFACE xdp off"
+                "use --hook tc, which shares an interface, or stop the program that holds it: `bpftool net`"
             }
             Self::Unsupported { method: Method::Tcx, .. } => {
                 "TCX came with Linux 6.6: leave --tc-attach at auto"
@@ -193,6 +207,10 @@ impl AttachError {
                 "use a kernel with TCX (6.6), where no guard is needed, or --hook with --tc-attach tcx"
             }
             Self::Filters { .. } => "`tc filter show dev IFACE ingress` shows them",
+            Self::OtherQdisc { .. } => {
+                "replace it, if its filters allow: tc qdisc del dev IFACE ingress; tc qdisc add dev IFACE clsact"
+            }
+            Self::Renamed { .. } => "try again",
             Self::Load(error) => error.hint(),
             Self::Interfaces(_) => "the process needs AF_NETLINK sockets",
         }
@@ -258,13 +276,20 @@ impl Attacher {
             hardware,
         })?;
         let by_xdp = self.options.ingress == IngressHook::Xdp && link == LinkLayer::Ethernet;
-        let (ingress, ingress_method) = if by_xdp {
-            xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?
-        } else {
-            self.attach_tc(interface, link, Hook::TcIngress, netlink).await?
+        let attached = self.attach_both(interface, link, by_xdp, netlink).await;
+        // Attaching goes by name, and a name can pass to another interface at any time.
+        let renamed = nix::net::if_::if_nametoindex(interface.name.as_str())
+            .is_ok_and(|now| now != interface.index);
+        let [(ingress, ingress_method), (egress, egress_method)] = match attached {
+            Ok(attached) if !renamed => attached,
+            undone => {
+                if let Some(guard) = &mut self.guard {
+                    guard.undo(interface.index, netlink).await;
+                }
+                undone?;
+                return Err(AttachError::Renamed { interface: interface.name.clone() });
+            }
         };
-        let (egress, egress_method) =
-            self.attach_tc(interface, link, Hook::TcEgress, netlink).await?;
         tracing::info!(
             "attached to {}: ingress by {ingress_method}, egress by {egress_method}",
             interface.name
@@ -274,6 +299,22 @@ impl Attacher {
             Watched { name: interface.name.clone(), _attachments: [ingress, egress] },
         );
         Ok(())
+    }
+
+    async fn attach_both(
+        &mut self,
+        interface: &Interface,
+        link: LinkLayer,
+        by_xdp: bool,
+        netlink: &rtnetlink::Handle,
+    ) -> Result<[(Attachment, Method); 2], AttachError> {
+        let ingress = if by_xdp {
+            xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?
+        } else {
+            self.attach_tc(interface, link, Hook::TcIngress, netlink).await?
+        };
+        let egress = self.attach_tc(interface, link, Hook::TcEgress, netlink).await?;
+        Ok([ingress, egress])
     }
 
     async fn attach_tc(
@@ -303,6 +344,9 @@ impl Attacher {
 
     /// Forgets an interface that is gone or no longer wanted.
     pub fn detach(&mut self, index: u32) -> Option<String> {
+        if let Some(guard) = &mut self.guard {
+            guard.forget(index);
+        }
         self.watched.remove(&index).map(|watched| watched.name)
     }
 

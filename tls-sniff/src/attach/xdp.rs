@@ -47,7 +47,8 @@ fn explain(error: ProgramError, interface: &Interface, method: Method) -> Attach
     if occupied(&error)
         && let Some(id) = interface.xdp_program
     {
-        let program = program_name(id).unwrap_or_else(|| "of unknown name".to_owned());
+        let program =
+            program_name(id).unwrap_or_else(|| "whose name only CAP_SYS_ADMIN may see".to_owned());
         return AttachError::XdpOccupied { interface: interface.name.clone(), program, id };
     }
     match errno(&error) {

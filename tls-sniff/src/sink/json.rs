@@ -116,7 +116,9 @@ fn message<M: serde::ser::SerializeMap>(
             map.serialize_entry("handshake_type", "client_hello")?;
             map.serialize_entry("legacy_version", &Shown(ProtocolVersion(hello.legacy_version)))?;
             let versions = hello.offered_versions().map(|version| Shown(ProtocolVersion(version)));
-            map.serialize_entry("offered_versions", &List(versions))?;
+            if versions.clone().next().is_some() {
+                map.serialize_entry("offered_versions", &List(versions))?;
+            }
             if let Some(name) = hello.sni() {
                 map.serialize_entry("sni", &Shown(Printable(name)))?;
             }
@@ -149,7 +151,10 @@ fn message<M: serde::ser::SerializeMap>(
         Message::EncryptedHandshake | Message::EncryptedAlert => {
             map.serialize_entry("encrypted", &true)
         }
-        Message::ChangeCipherSpec | Message::ApplicationData => Ok(()),
+        Message::UnknownHandshake
+        | Message::UnknownAlert
+        | Message::ChangeCipherSpec
+        | Message::ApplicationData => Ok(()),
     }
 }
 
@@ -185,6 +190,7 @@ struct PipelineLine {
     received: u64,
     undecodable: u64,
     observations: u64,
+    crowded_segments: u64,
     written: u64,
     dropped: u64,
     beyond_count: u64,
@@ -203,6 +209,7 @@ impl<'a> From<&'a Stats> for StatsLine<'a> {
                 received: pipeline.received,
                 undecodable: pipeline.undecodable,
                 observations: pipeline.observations,
+                crowded_segments: pipeline.crowded_segments,
                 written: pipeline.written,
                 dropped: pipeline.dropped,
                 beyond_count: pipeline.beyond_count,

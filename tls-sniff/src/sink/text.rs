@@ -93,7 +93,9 @@ fn message(observation: &Observation<'_>, out: &mut Vec<u8>) {
         Message::Alert(alert) => {
             write(out, format_args!("alert  {} {}", alert.level, alert.description));
         }
+        Message::UnknownHandshake => write(out, format_args!("handshake")),
         Message::EncryptedAlert => write(out, format_args!("alert (encrypted)")),
+        Message::UnknownAlert => write(out, format_args!("alert")),
         Message::ChangeCipherSpec => {
             write(out, format_args!("change_cipher_spec  {record_version}"));
         }

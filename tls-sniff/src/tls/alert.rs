@@ -12,12 +12,12 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// Reads the fragment of an alert record of `record_length` bytes: `None` if it is encrypted, which
-    /// makes it longer, or cut off.
+    /// Reads the fragment of an alert record of `record_length` bytes: `None` if it is cut off, or longer
+    /// than an alert in plaintext is.
     #[must_use]
     pub const fn parse(fragment: &[u8], record_length: u16) -> Option<Self> {
         match (fragment, record_length) {
-            ([level @ (1 | 2), description], 2) => Some(Self {
+            ([level, description], PLAINTEXT_LEN) => Some(Self {
                 level: AlertLevel(*level),
                 description: AlertDescription(*description),
             }),
@@ -25,3 +25,6 @@ impl Alert {
         }
     }
 }
+
+/// Bytes of an alert in plaintext; encryption makes it longer.
+pub const PLAINTEXT_LEN: u16 = 2;

@@ -28,6 +28,8 @@ pub struct ClientHello<'a> {
     pub compression_methods: &'a [u8],
     /// Extensions that are whole.
     pub extensions: Extensions<'a>,
+    /// Whether the extensions were read to their end.
+    has_all_extensions: bool,
 }
 
 impl<'a> ClientHello<'a> {
@@ -49,8 +51,10 @@ impl<'a> ClientHello<'a> {
             cipher_suites: U16List::default(),
             compression_methods: &[],
             extensions: Extensions::default(),
+            has_all_extensions: false,
         };
         let end = hello.rest(&mut reader);
+        hello.has_all_extensions = end.is_ok();
         Ok((hello, end))
     }
 
@@ -106,14 +110,14 @@ impl<'a> ClientHello<'a> {
     }
 
     /// The offered versions: supported_versions, or where there is none legacy_version, which then means
-    /// "this one or an earlier one".
+    /// "this one or an earlier one". None if that extension may stand in what is missing.
     pub fn offered_versions(&self) -> impl Iterator<Item = u16> + Clone + use<'a> {
         let supported = self
             .extensions
             .find(SUPPORTED_VERSIONS)
             .and_then(|data| extension::supported_versions(data).ok());
-        let legacy = if supported.is_some() { None } else { Some(self.legacy_version) };
-        supported.unwrap_or_default().iter().chain(legacy)
+        let legacy = supported.is_none() && self.has_all_extensions;
+        supported.unwrap_or_default().iter().chain(legacy.then_some(self.legacy_version))
     }
 }
 

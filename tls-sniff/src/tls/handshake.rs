@@ -21,6 +21,8 @@ const MAX_MESSAGE_LEN: usize = 1 << 17;
 pub struct HandshakeType(pub u8);
 
 impl HandshakeType {
+    /// hello_request
+    pub const HELLO_REQUEST: Self = Self(0);
     /// client_hello
     pub const CLIENT_HELLO: Self = Self(1);
     /// server_hello
@@ -75,37 +77,59 @@ pub fn messages(fragment: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-/// Whether a handshake record looks like plaintext, by its bytes alone.
+/// What the bytes of a handshake record show it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Its messages can be read.
+    Plaintext,
+    /// It is encrypted.
+    Encrypted,
+    /// Too little of it is at hand to tell.
+    Unknown,
+}
+
+/// Tells plaintext from ciphertext in a handshake record, by its bytes alone.
 ///
 /// After ChangeCipherSpec a handshake record of TLS 1.2 is encrypted and starts with random bytes, or
-/// with an explicit nonce that counts from zero: AES-GCM's eight zero bytes are a HelloRequest of
-/// length 0 to a reader that looks no further. In plaintext, messages of known types fill the record
-/// exactly, or the last one goes on behind its end. Of random bytes the first happens once in some 10^8
-/// (20 of 256 types, one of 2^24 lengths); the second once in 1,600 (20 of 256 types, two of 256 values
-/// of the length's first byte, and a length beyond the record's end), which is why it is believed only of
-/// records that are longer than any Finished.
+/// with an explicit nonce that counts from zero: AES-GCM's eight zero bytes are two HelloRequests to a
+/// reader that looks no further. In plaintext, messages of known types fill the record exactly, or the
+/// last one goes on behind its end; a HelloRequest is always alone. Of random bytes the first happens once
+/// in some 10^8 (20 of 256 types, one of 2^24 lengths); the second once in 1,600 (20 of 256 types, two of
+/// 256 values of the length's first byte, and a length beyond the record's end), which is why it is
+/// believed only of hellos with their version, and of records that are shorter or longer than any
+/// encrypted Finished.
 #[must_use]
-pub fn looks_plaintext(fragment: &[u8], record_length: usize) -> bool {
+pub fn protection(fragment: &[u8], record_length: usize) -> Protection {
+    /// An authentication tag or MAC alone is as long.
+    const SHORTEST_ENCRYPTED: usize = 16;
     /// A Finished of 48 bytes, encrypted with CBC, padding and the longest MAC.
     const LONGEST_FINISHED: usize = 16 + 4 + 48 + 48 + 256;
-    let mut filled = 0;
-    let mut last = None;
+    let cut = fragment.len() < record_length;
+    let (mut filled, mut last) = (0, None);
     for message in messages(fragment) {
-        if !message.handshake_type.is_known() || message.length > MAX_MESSAGE_LEN {
-            return false;
+        let alone = filled == 0 && record_length == MESSAGE_HEADER_LEN;
+        let known = message.handshake_type.is_known() && message.length <= MAX_MESSAGE_LEN;
+        if !known || (message.handshake_type == HandshakeType::HELLO_REQUEST && !alone) {
+            return Protection::Encrypted;
         }
         filled += MESSAGE_HEADER_LEN + message.length;
         last = Some(message);
     }
     let Some(last) = last else {
-        // Fewer than four bytes: a header that is split, or cut. A known type is all there is to see.
-        return fragment.first().is_some_and(|first| HandshakeType(*first).is_known());
+        // Not even a message's header is at hand.
+        let short = record_length < SHORTEST_ENCRYPTED && !fragment.is_empty();
+        return if short { Protection::Plaintext } else { Protection::Unknown };
     };
     let hello =
         matches!(last.handshake_type, HandshakeType::CLIENT_HELLO | HandshakeType::SERVER_HELLO)
             && matches!(last.body, [0x03 | 0x7f, _, ..]);
-    let cut = fragment.len() < record_length;
-    filled == record_length
-        || (filled > record_length && (hello || record_length > LONGEST_FINISHED))
-        || (filled < record_length && cut)
+    let goes_on = filled > record_length
+        && (hello || !(SHORTEST_ENCRYPTED..=LONGEST_FINISHED).contains(&record_length));
+    if filled == record_length || goes_on || (filled < record_length && cut) {
+        Protection::Plaintext
+    } else if cut && last.body.len() < 2 {
+        Protection::Unknown
+    } else {
+        Protection::Encrypted
+    }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{
     client_hello::ClientHello,
     fingerprint,
-    handshake::{HandshakeType, looks_plaintext, messages},
+    handshake::{HandshakeType, Protection, messages, protection},
     names::{CipherSuite, Printable, ProtocolVersion, is_grease},
     record::records,
     server_hello::ServerHello,
@@ -25,7 +25,8 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn body(record: &[u8], handshake_type: HandshakeType) -> &[u8] {
     let record = records(record).next().unwrap();
     assert!(record.is_complete());
-    assert!(looks_plaintext(record.fragment, record.header.length.into()));
+    let length = record.header.length.into();
+    assert_eq!(protection(record.fragment, length), Protection::Plaintext);
     let message = messages(record.fragment).next().unwrap();
     assert_eq!(message.handshake_type, handshake_type);
     assert!(message.is_complete());
@@ -102,6 +103,8 @@ fn client_hellos_cut_at_every_byte() {
             assert!(cut.session_id.is_empty() || cut.session_id == whole.session_id);
             assert!(cut.cipher_suites.is_empty() || cut.cipher_suites == whole.cipher_suites);
             assert!(cut.sni().is_none() || cut.sni() == whole.sni());
+            let versions = versions(&cut);
+            assert!(versions.is_empty() || versions == self::versions(&whole), "{length}");
             assert!(
                 whole
                     .extensions
@@ -161,7 +164,7 @@ fn several_records_and_messages_in_one_payload() {
     // Two messages in one record.
     let mut both = server[5..].to_vec();
     both.extend_from_slice(&done[5..]);
-    assert!(looks_plaintext(&both, both.len()));
+    assert_eq!(protection(&both, both.len()), Protection::Plaintext);
     let types: Vec<u8> = messages(&both).map(|message| message.handshake_type.0).collect();
     assert_eq!(types, [2, 14]);
 }
@@ -171,13 +174,20 @@ fn encrypted_records_are_told_from_plaintext() {
     // TLS 1.2 Finished under AES-GCM: an explicit nonce that counts from zero, then 32 bytes.
     let mut finished = vec![0; 8];
     finished.extend((0..32u8).map(|byte| byte.wrapping_mul(151).wrapping_add(37)));
-    assert!(!looks_plaintext(&finished, finished.len()));
+    assert_eq!(protection(&finished, finished.len()), Protection::Encrypted);
     // HelloRequest: all of its record.
-    assert!(looks_plaintext(&[0, 0, 0, 0], 4));
+    assert_eq!(protection(&[0, 0, 0, 0], 4), Protection::Plaintext);
+    // Not alone, it is no HelloRequest: one segment must not become thousands of messages.
+    assert_eq!(protection(&[0; 2000], 2000), Protection::Encrypted);
+    // Too little to tell, and a hello in a record of its first five bytes.
+    assert_eq!(protection(&[], 512), Protection::Unknown);
+    assert_eq!(protection(&[1, 0, 2], 512), Protection::Unknown);
+    assert_eq!(protection(&[1, 0, 1, 252], 512), Protection::Plaintext);
+    assert_eq!(protection(&[1, 0, 2, 0, 3], 5), Protection::Plaintext);
     // A certificate that goes on in the next record.
     let mut certificate = vec![11, 0, 0x20, 0];
     certificate.resize(4096, 0x30);
-    assert!(looks_plaintext(&certificate, certificate.len()));
+    assert_eq!(protection(&certificate, certificate.len()), Protection::Plaintext);
     // Random bytes in the size of an encrypted Finished: a linear congruential generator's.
     let mut state = 1u64;
     let mut wrong = 0;
@@ -188,7 +198,7 @@ fn encrypted_records_are_told_from_plaintext() {
                 (state >> 56) as u8
             })
             .collect();
-        wrong += usize::from(looks_plaintext(&fragment, fragment.len()));
+        wrong += usize::from(protection(&fragment, fragment.len()) != Protection::Encrypted);
     }
     assert!(wrong <= 2, "{wrong} of 200,000 random records were taken for plaintext");
 }
@@ -251,9 +261,9 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for record in records(&bytes) {
-            black_box(looks_plaintext(record.fragment, record.header.length.into()));
+            black_box(protection(record.fragment, record.header.length.into()));
         }
-        black_box(looks_plaintext(&bytes, bytes.len()));
+        black_box(protection(&bytes, bytes.len()));
         for message in messages(&bytes) {
             if let Ok((hello, _)) = ClientHello::parse(message.body, message.length) {
                 hello.offered_versions().for_each(drop);
