@@ -217,6 +217,9 @@ impl Live {
         for index in gone {
             self.forget(index);
         }
+        for name in self.attacher.let_go_of_lost(interfaces.handle()).await {
+            tracing::warn!("{name}: somebody removed tls-sniff's filters; attaching again");
+        }
         for interface in &found {
             if self.attacher.watches(interface.index) {
                 self.attacher.rename(interface);

@@ -49,14 +49,15 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Opens the connection and subscribes to link notifications. Must run inside a tokio runtime.
+    /// Opens the connection and subscribes to notifications of links, and of qdiscs and filters, which
+    /// others may remove. Must run inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// If there is no netlink socket to be had.
     pub fn open() -> Result<Self, InterfaceError> {
         let (connection, handle, changes) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Tc])
                 .map_err(InterfaceError::Socket)?;
         tokio::spawn(connection);
         Ok(Self { handle, changes: changes.boxed() })
@@ -81,7 +82,7 @@ impl Interfaces {
         Ok(interfaces)
     }
 
-    /// Waits until something about the links changed, and takes in all notices of it that are there.
+    /// Waits until something about links or filters changed, and takes in all notices that are there.
     pub async fn changed(&mut self) {
         if self.changes.next().await.is_none() {
             // The connection ended: the list stays as it is.

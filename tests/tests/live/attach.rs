@@ -149,6 +149,30 @@ pub(crate) fn leaves_and_comes_back() -> Result<()> {
     Ok(())
 }
 
+/// Somebody removes the qdisc, or one filter: tls-sniff says so and attaches again.
+pub(crate) fn removed_by_others() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let sniffer = start(&pair, "tc", "clsact")?;
+    let removals: [&[&str]; 2] = [
+        &["qdisc", "del", "dev", "veth-b", "clsact"],
+        &["filter", "del", "dev", "veth-b", "egress"],
+    ];
+    for (round, removal) in removals.into_iter().enumerate() {
+        run(namespace.command("tc").args(removal))?;
+        poll::until(SOON, "it to be attached again", || {
+            let log = sniffer.stderr();
+            let count = log.iter().filter(|line| line.contains("attached to veth-b")).count();
+            (count == round + 2).then_some(())
+        })
+        .with_context(|| sniffer.stderr().join("\n"))?;
+        ensure!(programs(namespace)? == 2, "{}", clsact(namespace)?);
+    }
+    drop(sniffer.stop()?);
+    ensure!(programs(namespace)? == 0 && clsact(namespace)?.is_empty(), "{}", clsact(namespace)?);
+    Ok(())
+}
+
 /// As when a whole cgroup is killed.
 pub(crate) fn guard_killed_too() -> Result<()> {
     let pair = VethPair::new()?;

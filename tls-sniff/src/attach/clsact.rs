@@ -111,6 +111,8 @@ pub(super) struct Guard {
     pipe: ChildStdin,
     _proof_of_life: UnixListener,
     prepared: Prepared,
+    /// Interfaces that are to be prepared anew, with what is known of their qdisc.
+    lost: Prepared,
 }
 
 impl Guard {
@@ -133,7 +135,14 @@ impl Guard {
         let pipe = child.stdin.take().ok_or_else(|| {
             AttachError::Guard(io::Error::new(io::ErrorKind::BrokenPipe, "no pipe to it"))
         })?;
-        Ok(Self { owner, child, pipe, _proof_of_life: listener, prepared: BTreeMap::new() })
+        Ok(Self {
+            owner,
+            child,
+            pipe,
+            _proof_of_life: listener,
+            prepared: Prepared::new(),
+            lost: Prepared::new(),
+        })
     }
 
     pub(super) const fn owner(&self) -> OwnerHandle {
@@ -165,10 +174,12 @@ impl Guard {
         if !created {
             expect_clsact(interface, netlink).await?;
         }
+        let created = created || self.lost.get(&interface.index) == Some(&true);
         let origin = if created { "created" } else { "found" };
         self.tell(interface.index, origin)?;
         remove_leftovers(interface, netlink).await?;
         self.prepared.insert(interface.index, created);
+        self.lost.remove(&interface.index);
         Ok(())
     }
 
@@ -180,11 +191,28 @@ impl Guard {
 
     /// Forgets an interface that is gone, and its filters with it.
     pub(super) fn forget(&mut self, index: u32) {
+        self.lost.remove(&index);
         if self.prepared.remove(&index).is_some()
             && let Err(error) = self.tell(index, "gone")
         {
             tracing::debug!("{error}");
         }
+    }
+
+    /// Takes note that somebody removed filters from an interface: it is prepared anew when it is next
+    /// attached to.
+    pub(super) fn lose(&mut self, index: u32) {
+        if let Some(created) = self.prepared.remove(&index) {
+            self.lost.insert(index, created);
+        }
+    }
+
+    /// How many filters of this process are on an interface.
+    pub(super) async fn count(&self, index: u32, netlink: &Handle) -> usize {
+        let owned = |filter: &Filter| filter.owner() == Some(self.owner);
+        filters(netlink, index)
+            .await
+            .map_or(0, |filters| filters.iter().filter(|filter| owned(filter)).count())
     }
 
     /// Removes this process's filters from one interface, where attaching was not done to its end.

@@ -243,7 +243,7 @@ enum Attachment {
 /// One watched interface.
 struct Watched {
     name: String,
-    _attachments: [Attachment; 2],
+    attachments: [Attachment; 2],
 }
 
 /// The programs and what they are attached to.
@@ -296,7 +296,7 @@ impl Attacher {
         );
         self.watched.insert(
             interface.index,
-            Watched { name: interface.name.clone(), _attachments: [ingress, egress] },
+            Watched { name: interface.name.clone(), attachments: [ingress, egress] },
         );
         Ok(())
     }
@@ -348,6 +348,25 @@ impl Attacher {
             guard.forget(index);
         }
         self.watched.remove(&index).map(|watched| watched.name)
+    }
+
+    /// Lets go of interfaces whose clsact filters somebody else removed, and returns their names. Links
+    /// cannot be removed that way.
+    pub async fn let_go_of_lost(&mut self, netlink: &rtnetlink::Handle) -> Vec<String> {
+        let Some(guard) = &mut self.guard else { return Vec::new() };
+        let mut lost = Vec::new();
+        for (index, watched) in &self.watched {
+            let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact);
+            let expected = watched.attachments.iter().filter(clsact).count();
+            if guard.count(*index, netlink).await < expected {
+                // What is left of a pair goes as well.
+                guard.undo(*index, netlink).await;
+                guard.lose(*index);
+                lost.push(*index);
+            }
+        }
+        let names = lost.into_iter().filter_map(|index| self.watched.remove(&index));
+        names.map(|watched| watched.name).collect()
     }
 
     /// Takes everything off, and waits for the guard if there is one.
