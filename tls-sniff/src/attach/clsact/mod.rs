@@ -16,89 +16,29 @@
 //! whose handle nobody listens for, and removes them. Abstract sockets belong to the network namespace,
 //! as interfaces do, so that a tls-sniff in another container of the same network is told from a dead one.
 
+mod filters;
+mod owner;
+
 use std::{
     collections::BTreeMap,
-    fmt,
-    hash::{BuildHasher as _, RandomState},
     io::{self, BufRead as _, Write as _},
-    os::{
-        linux::net::SocketAddrExt as _,
-        unix::{
-            net::{SocketAddr, UnixListener},
-            process::CommandExt as _,
-        },
-    },
+    os::unix::{net::UnixListener, process::CommandExt as _},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    str::FromStr,
     thread,
     time::{Duration, Instant},
 };
 
 use aya::programs::tc::{self, TcError};
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use nix::{
     libc,
     sys::signal::{SigSet, Signal},
 };
-use rtnetlink::{
-    Handle,
-    packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
-    packet_route::{
-        RouteNetlinkMessage,
-        tc::{
-            TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
-        },
-    },
-};
+use rtnetlink::Handle;
 
 use super::AttachError;
-use crate::{interfaces::Interface, load::PROGRAM_PREFIX};
-
-/// The filter handle of one tls-sniff process: random, never 0, which the kernel would replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnerHandle(u32);
-
-impl OwnerHandle {
-    fn random() -> Self {
-        let random = RandomState::new().hash_one(std::process::id());
-        Self(u32::try_from(random & 0x7fff_ffff).unwrap_or(1).max(1))
-    }
-
-    /// The two halves, as a TC handle is written.
-    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
-    pub(super) const fn parts(self) -> (u16, u16) {
-        ((self.0 >> 16) as u16, self.0 as u16)
-    }
-
-    fn socket_name(self) -> String {
-        format!("tls-sniff/clsact/{self}")
-    }
-
-    fn address(self) -> io::Result<SocketAddr> {
-        SocketAddr::from_abstract_name(self.socket_name())
-    }
-
-    /// Whether a process holds the owner's socket, asked by trying to take its name: connecting would
-    /// fill the queue of a socket that nobody accepts from, and then block.
-    fn is_alive(self) -> bool {
-        let taken = self.address().and_then(|address| UnixListener::bind_addr(&address));
-        taken.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-    }
-}
-
-impl fmt::Display for OwnerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
-    }
-}
-
-impl FromStr for OwnerHandle {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u32::from_str_radix(text, 16).map(Self)
-    }
-}
+use crate::interfaces::Interface;
+use filters::{Filter, clean, expect_clsact, filters, remove_leftovers};
+pub use owner::OwnerHandle;
 
 /// Interfaces with filters, by index, and whether the qdisc was created for them.
 type Prepared = BTreeMap<u32, bool>;
@@ -119,10 +59,7 @@ impl Guard {
     /// Starts the guard process.
     pub(super) fn start() -> Result<Self, AttachError> {
         let owner = OwnerHandle::random();
-        let listener = owner
-            .address()
-            .and_then(|address| UnixListener::bind_addr(&address))
-            .map_err(AttachError::Guard)?;
+        let listener = owner.listen().map_err(AttachError::Guard)?;
         let mut child = Command::new("/proc/self/exe")
             .arg0("tls-sniff")
             .args(["clsact-guard", &owner.to_string()])
@@ -253,110 +190,6 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// What is at the place of the clsact qdisc must be one: at an `ingress` qdisc a filter for egress is
-/// taken for one of ingress.
-async fn expect_clsact(interface: &Interface, netlink: &Handle) -> Result<(), AttachError> {
-    let index = i32::try_from(interface.index).unwrap_or(i32::MAX);
-    let qdiscs: Vec<TcMessage> =
-        netlink.qdisc().get().index(index).execute().try_collect().await.map_err(|source| {
-            AttachError::Filters { interface: interface.name.clone(), source: Box::new(source) }
-        })?;
-    let kind = qdiscs
-        .iter()
-        .filter(|qdisc| qdisc.header.index == index)
-        .filter(|qdisc| u32::from(qdisc.header.parent) == CLSACT)
-        .flat_map(|qdisc| &qdisc.attributes)
-        .find_map(|attribute| match attribute {
-            TcAttribute::Kind(kind) => Some(kind.clone()),
-            _ => None,
-        });
-    match kind {
-        Some(kind) if kind != "clsact" => {
-            Err(AttachError::OtherQdisc { interface: interface.name.clone(), kind })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes filters of a tls-sniff that was killed together with its guard.
-async fn remove_leftovers(interface: &Interface, netlink: &Handle) -> Result<(), AttachError> {
-    let refused = |source: rtnetlink::Error| AttachError::Filters {
-        interface: interface.name.clone(),
-        source: Box::new(source),
-    };
-    for filter in filters(netlink, interface.index).await.map_err(refused)? {
-        let Some(owner) = filter.owner() else { continue };
-        if !owner.is_alive() {
-            tracing::info!("{}: removing a filter that a killed tls-sniff left", interface.name);
-            filter.remove(netlink).await.map_err(refused)?;
-        }
-    }
-    Ok(())
-}
-
-/// A filter on a clsact qdisc.
-struct Filter {
-    header: TcHeader,
-    /// `TCA_BPF_NAME`, if it is a BPF filter.
-    program: Option<String>,
-}
-
-impl Filter {
-    /// Whose filter it is, if it is one of tls-sniff.
-    fn owner(&self) -> Option<OwnerHandle> {
-        let ours = self.program.as_deref()?.starts_with(PROGRAM_PREFIX);
-        ours.then(|| OwnerHandle(self.header.handle.into()))
-    }
-
-    async fn remove(&self, netlink: &Handle) -> Result<(), rtnetlink::Error> {
-        let mut message = TcMessage::default();
-        message.header = self.header.clone();
-        message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        let mut answers = netlink.clone().request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload
-                && !gone(error.raw_code())
-            {
-                return Err(rtnetlink::Error::NetlinkError(error));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Somebody else removed it first, or the qdisc (EINVAL) or the interface with it.
-const fn gone(code: i32) -> bool {
-    matches!(-code, 0 | libc::ENOENT | libc::ENODEV | libc::EINVAL)
-}
-
-/// The filters on both sides of an interface's clsact qdisc.
-async fn filters(netlink: &Handle, interface: u32) -> Result<Vec<Filter>, rtnetlink::Error> {
-    let index = i32::try_from(interface).unwrap_or(i32::MAX);
-    let mut filters = Vec::new();
-    for egress in [false, true] {
-        let request = netlink.traffic_filter(index).get();
-        let request = if egress { request.egress() } else { request.ingress() };
-        let messages: Vec<TcMessage> = request.execute().try_collect().await?;
-        filters.extend(messages.into_iter().map(|message| Filter {
-            program: message.attributes.iter().find_map(program_name),
-            header: message.header,
-        }));
-    }
-    // A dump lists each priority once without a handle before its filters.
-    filters.retain(|filter| u32::from(filter.header.handle) != 0);
-    Ok(filters)
-}
-
-fn program_name(attribute: &TcAttribute) -> Option<String> {
-    let TcAttribute::Options(options) = attribute else { return None };
-    options.iter().find_map(|option| match option {
-        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
-        _ => None,
-    })
-}
-
 /// What the guard process does: reads interfaces from stdin until the pipe closes, then cleans up.
 ///
 /// # Errors
@@ -406,41 +239,3 @@ fn clean_all(prepared: &Prepared, owner: OwnerHandle) -> io::Result<()> {
         failed.map_or(Ok(()), Err)
     })
 }
-
-/// Removes an owner's filters from an interface. One that is gone took its filters with it.
-async fn clean(
-    netlink: &Handle,
-    index: u32,
-    created: bool,
-    owner: OwnerHandle,
-) -> Result<(), rtnetlink::Error> {
-    match clean_one(netlink, index, created, owner).await {
-        Err(rtnetlink::Error::NetlinkError(error)) if gone(error.raw_code()) => Ok(()),
-        cleaned => cleaned,
-    }
-}
-
-async fn clean_one(
-    netlink: &Handle,
-    index: u32,
-    created: bool,
-    owner: OwnerHandle,
-) -> Result<(), rtnetlink::Error> {
-    for filter in filters(netlink, index).await? {
-        if filter.owner() == Some(owner) {
-            filter.remove(netlink).await?;
-        }
-    }
-    // The qdisc was put there for these filters; if others have come to use it, it stays.
-    if created && filters(netlink, index).await?.is_empty() {
-        let mut request = netlink.qdisc().del(i32::try_from(index).unwrap_or(i32::MAX));
-        let header = &mut request.message_mut().header;
-        header.parent = TcHandle::from(CLSACT);
-        header.handle = TcHandle::from(CLSACT & 0xffff_0000);
-        request.execute().await?;
-    }
-    Ok(())
-}
-
-/// `TC_H_CLSACT`, linux/pkt_sched.h.
-const CLSACT: u32 = 0xffff_fff1;
