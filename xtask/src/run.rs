@@ -4,14 +4,11 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-/// Folders of system programs that are often not on an unprivileged user's PATH.
-const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// One line for the person who runs the chore, on stderr like cargo's own.
 #[expect(clippy::print_stderr, reason = "the one place where xtask speaks")]
@@ -93,14 +90,7 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// The path of a program: the first on PATH, else in a system folder.
-#[must_use]
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(SYSTEM_FOLDERS.map(PathBuf::from))
-        .map(|folder| folder.join(program))
-        .find(|file| is_executable(file))
-}
+pub use tls_sniff_tests::need::tool as find;
 
 /// Whether this process runs as root: the owner of its /proc entry is its effective user.
 #[must_use]
@@ -112,10 +102,6 @@ pub fn is_root() -> bool {
 #[must_use]
 pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| value == "true")
-}
-
-fn is_executable(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn cannot_run(command: &Command) -> String {
