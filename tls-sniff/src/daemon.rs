@@ -217,13 +217,18 @@ impl Live {
         for index in gone {
             self.forget(index);
         }
-        for name in self.attacher.let_go_of_lost(interfaces.handle()).await {
-            tracing::warn!("{name}: somebody removed tls-sniff's filters; attaching again");
-        }
+        // The names of what was refused, and of what is gone after its last events are out.
+        self.reader.names.retain(|index, _| exists(*index));
+        let lost = self.attacher.let_go_of_lost(interfaces.handle()).await;
         for interface in &found {
             if self.attacher.watches(interface.index) {
                 self.attacher.rename(interface);
                 self.reader.names.insert(interface.index, interface.name.clone());
+            } else if lost.contains(&interface.index) {
+                // Also one that has another name by now than it was asked for by.
+                let name = &interface.name;
+                tracing::warn!("{name}: somebody removed tls-sniff's filters; attaching again");
+                self.attach_later(interface, interfaces).await;
             } else if self.selection.wants(interface)
                 && self.refused.get(&interface.index) != Some(interface)
             {
@@ -251,7 +256,6 @@ impl Live {
         let Self { ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes));
         reader.flush();
-        reader.names.remove(&index);
         tracing::info!("{name} is gone");
         if self.attacher.names().is_empty() {
             tracing::warn!("no interface is left to watch; waiting for one to appear");

@@ -229,23 +229,23 @@ impl Attacher {
         self.watched.remove(&index).map(|watched| watched.name)
     }
 
-    /// Lets go of interfaces whose clsact filters somebody else removed, and returns their names. Links
+    /// Lets go of interfaces whose clsact filters somebody else removed, and returns their indices. Links
     /// cannot be removed that way.
-    pub async fn let_go_of_lost(&mut self, netlink: &rtnetlink::Handle) -> Vec<String> {
+    pub async fn let_go_of_lost(&mut self, netlink: &rtnetlink::Handle) -> Vec<u32> {
         let Some(guard) = &mut self.guard else { return Vec::new() };
         let mut lost = Vec::new();
         for (index, watched) in &self.watched {
             let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact);
             let expected = watched.attachments.iter().filter(clsact).count();
-            if guard.count(*index, netlink).await < expected {
+            if guard.count(*index, netlink).await.is_some_and(|count| count < expected) {
                 // What is left of a pair goes as well.
                 guard.undo(*index, netlink).await;
                 guard.lose(*index);
                 lost.push(*index);
             }
         }
-        let names = lost.into_iter().filter_map(|index| self.watched.remove(&index));
-        names.map(|watched| watched.name).collect()
+        self.watched.retain(|index, _| !lost.contains(index));
+        lost
     }
 
     /// Takes everything off, and waits for the guard if there is one.
@@ -271,12 +271,6 @@ impl Attacher {
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.watched.values().map(|watched| watched.name.as_str()).collect()
-    }
-
-    /// The name of an interface that is watched.
-    #[must_use]
-    pub fn name(&self, index: u32) -> Option<&str> {
-        self.watched.get(&index).map(|watched| watched.name.as_str())
     }
 
     /// Takes note that a watched interface has another name now.

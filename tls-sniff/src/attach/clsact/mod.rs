@@ -1,16 +1,19 @@
 //! Filters on a clsact qdisc, for kernels without TCX, and how they go when this process ends.
 //!
 //! A filter belongs to the interface, not to the process that added it: after a SIGKILL it would stay
-//! and run on every packet. So the filters are never removed by the process that uses them, but by a
-//! second one, the guard, in whatever way the first one ends:
+//! and run on every packet. So at the end the filters are removed by a second process, the guard, in
+//! whatever way the first one ends:
 //!
 //! ```text
 //!  tls-sniff ──stdin pipe──► tls-sniff clsact-guard HANDLE      own process group, signals blocked
-//!     │  "INDEX created|found\n" for each interface                    │
+//!     │  "INDEX created|found|gone\n" for each interface               │
 //!     │  ends: exit, crash, SIGKILL ──► the pipe closes ──►  removes the filters with HANDLE,
 //!     │                                                      and qdiscs that it created, if empty
 //!     └─ listens on the abstract socket "tls-sniff/clsact/HANDLE": proof of life
 //! ```
+//!
+//! The process that uses the filters removes them itself only where attaching was not done to its end,
+//! or when it finds at its own end that the guard was killed.
 //!
 //! Should both be killed at once (a whole cgroup), the next tls-sniff on the interface finds filters
 //! whose handle nobody listens for, and removes them. Abstract sockets belong to the network namespace,
@@ -37,7 +40,7 @@ use rtnetlink::Handle;
 
 use super::AttachError;
 use crate::interfaces::Interface;
-use filters::{Filter, clean, expect_clsact, filters, remove_leftovers};
+use filters::{clean, expect_clsact, filters, remove_leftovers};
 pub use owner::OwnerHandle;
 
 /// Interfaces with filters, by index, and whether the qdisc was created for them.
@@ -144,12 +147,11 @@ impl Guard {
         }
     }
 
-    /// How many filters of this process are on an interface.
-    pub(super) async fn count(&self, index: u32, netlink: &Handle) -> usize {
-        let owned = |filter: &Filter| filter.owner() == Some(self.owner);
-        filters(netlink, index)
-            .await
-            .map_or(0, |filters| filters.iter().filter(|filter| owned(filter)).count())
+    /// How many filters of this process are on an interface; `None` if that could not be learnt, as when
+    /// a change interrupts the dump.
+    pub(super) async fn count(&self, index: u32, netlink: &Handle) -> Option<usize> {
+        let filters = filters(netlink, index).await.ok()?;
+        Some(filters.iter().filter(|filter| filter.owner() == Some(self.owner)).count())
     }
 
     /// Removes this process's filters from one interface, where attaching was not done to its end.
