@@ -67,6 +67,11 @@ fn missing_capabilities(status: &str) -> Option<String> {
     (!missing.is_empty()).then(|| format!("needs root: lacks {}", missing.join(" ")))
 }
 
+/// Whether this runs in CI, where what is missing is a failure: `CI` is set, and not to a no.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"))
+}
+
 /// The path of a program: the first on PATH, else in a system folder.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::need::Need;
+use crate::need::{Need, in_ci};
 use crate::netns::sweep;
 
 /// A named test, what it needs, and what it does.
@@ -34,7 +34,7 @@ pub fn test(
 /// Runs the tests that the command line asks for; the exit code is libtest's (101 after a failure).
 pub fn main(tests: Vec<Test>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"));
+    let in_ci = in_ci();
     if !arguments.list && Need::Root.missing().is_none() {
         sweep_leftovers();
     }

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -67,6 +67,49 @@ pub struct Stopped {
     pub stderr: Vec<String>,
     /// Exit code or signal.
     pub status: ExitStatus,
+}
+
+impl Stopped {
+    /// The last event.
+    ///
+    /// # Errors
+    ///
+    /// If it is not `stats`.
+    pub fn stats(&self) -> Result<&Value> {
+        let last = self.events.last().context("no events")?;
+        ensure!(last["event"] == "stats", "the last event is {last}");
+        Ok(last)
+    }
+
+    /// Checks that nothing went uncounted: for each hook seen is the sum of all others, and each stage
+    /// of user space took in what the one before gave. Returns how many packets there were, those of a
+    /// link type that is not walked among them.
+    ///
+    /// # Errors
+    ///
+    /// If a sum is wrong.
+    pub fn check_sums(&self) -> Result<u64> {
+        let stats = self.stats()?;
+        let count = |value: &Value| value.as_u64().context("a count");
+        let (mut packets, mut emitted) = (0, 0);
+        for (hook, counters) in stats["hooks"].as_object().context("hooks")? {
+            let others = counters.as_object().context("counters")?;
+            let others = others.iter().filter(|(name, _)| *name != "seen");
+            let sum: u64 = others.map(|(_, value)| count(value)).sum::<Result<u64>>()?;
+            ensure!(count(&counters["seen"])? == sum, "{hook}: {counters}");
+            packets += sum;
+            emitted += count(&counters["emitted"])?;
+        }
+        let pipeline = &stats["pipeline"];
+        ensure!(count(&pipeline["received"])? == emitted, "{stats}");
+        let outcomes = ["written", "dropped", "beyond_count"].map(|name| count(&pipeline[name]));
+        let sum: u64 = outcomes.into_iter().sum::<Result<u64>>()?;
+        ensure!(count(&pipeline["observations"])? == sum, "{stats}");
+        ensure!(count(&pipeline["written"])? == self.events.len() as u64 - 1, "{stats}");
+        let skipped = stats["skipped_link_types"].as_object().into_iter().flatten();
+        let skipped: u64 = skipped.map(|(_, value)| count(value)).sum::<Result<u64>>()?;
+        Ok(packets + skipped)
+    }
 }
 
 impl Sniffer {

@@ -68,19 +68,6 @@ fn read(path: &Path) -> Result<Stopped> {
     Sniffer::spawn(tls_sniff(&["-r", path, "--format", "json"])?)?.finish(SOON)
 }
 
-/// seen is the sum of all other counters.
-fn check_sum(stopped: &Stopped) -> Result<u64> {
-    let stats = stopped.events.last().context("no events")?;
-    ensure!(stats["event"] == "stats", "{stats}");
-    let counters = stats["hooks"]["file"].as_object().context("counters of the file")?;
-    let count = |value: &Value| value.as_u64().unwrap_or_default();
-    let others = counters.iter().filter(|(name, _)| *name != "seen");
-    let sum: u64 = others.map(|(_, value)| count(value)).sum();
-    ensure!(count(&counters["seen"]) == sum, "{stats}");
-    let skipped = stats["skipped_link_types"].as_object();
-    Ok(sum + skipped.map_or(0, |types| types.values().map(count).sum()))
-}
-
 /// Rows of tshark's fields, a list of values in each.
 fn tshark(path: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
     let mut command = command("tshark");
@@ -106,7 +93,7 @@ fn tshark(path: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>
 fn as_tshark() -> Result<()> {
     let stopped = read(&handshakes())?;
     ensure!(stopped.status.success(), "{stopped:#?}");
-    check_sum(&stopped)?;
+    stopped.check_sums()?;
     let of = |kind: &str| -> Vec<&Value> {
         stopped.events.iter().filter(|event| event["event"] == kind).collect()
     };
@@ -176,7 +163,7 @@ fn every_bundled_capture() -> Result<()> {
         if path.extension().is_some_and(|end| end == "pcap" || end == "pcapng") {
             let stopped = read(&path)?;
             ensure!(stopped.status.success(), "{}: {stopped:#?}", path.display());
-            ensure!(check_sum(&stopped)? > 0, "{}", path.display());
+            ensure!(stopped.check_sums()? > 0, "{}", path.display());
             read_files += 1;
         }
     }
@@ -196,7 +183,7 @@ fn every_corpus_file() -> Result<()> {
         ensure!(!log.contains("panicked"), "{}", what());
         match stopped.status.code() {
             Some(0) => {
-                let frames = check_sum(&stopped).with_context(what)?;
+                let frames = stopped.check_sums().with_context(what)?;
                 let infos = run(command("capinfos").args(["-T", "-M", "-r", "-c"]).arg(&path))?;
                 let expected = infos.split_whitespace().last().context("a count")?;
                 ensure!(
@@ -335,7 +322,7 @@ fn truncated() -> Result<()> {
     let stopped = read(&cut)?;
     ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
     ensure!(stopped.events.iter().any(|event| event["event"] == "server_hello"), "{stopped:#?}");
-    check_sum(&stopped)?;
+    stopped.check_sums()?;
     let log = stopped.stderr.join("\n");
     let end = format!("byte {}", whole.len() / 2);
     ensure!(log.contains("cut.pcap") && log.contains(&end), "{log}");

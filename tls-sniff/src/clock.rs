@@ -48,17 +48,14 @@ impl KernelClock {
         Self { offset: wall - monotonic, measured: monotonic }
     }
 
-    /// Measures again if that is more than a second ago.
-    pub fn refresh(&mut self) {
-        if nanoseconds(ClockId::CLOCK_MONOTONIC) - self.measured > Self::REFRESH {
+    /// The wall clock at `monotonic` nanoseconds of the kernel's clock. An event from more than a second
+    /// after the last measurement has it measured again.
+    pub fn wall(&mut self, monotonic: u64) -> Timestamp {
+        let monotonic = i64::try_from(monotonic).unwrap_or(i64::MAX);
+        if monotonic.saturating_sub(self.measured) > Self::REFRESH {
             *self = Self::measure();
         }
-    }
-
-    /// The wall clock at `monotonic` nanoseconds of the kernel's clock.
-    #[must_use]
-    pub fn wall(&self, monotonic: u64) -> Timestamp {
-        Timestamp(i64::try_from(monotonic).unwrap_or(i64::MAX).saturating_add(self.offset))
+        Timestamp(monotonic.saturating_add(self.offset))
     }
 }
 
@@ -85,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_kernel_clock_is_now() {
-        let clock = KernelClock::measure();
+        let mut clock = KernelClock::measure();
         let monotonic = u64::try_from(nanoseconds(ClockId::CLOCK_MONOTONIC)).unwrap();
         let difference = (clock.wall(monotonic).0 - Timestamp::now().0).abs();
         assert!(difference < 1_000_000_000, "{difference} ns");

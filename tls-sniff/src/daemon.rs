@@ -11,7 +11,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -296,15 +295,11 @@ impl Reader {
                 return;
             }
         };
-        self.clock.refresh();
         let sighting = Sighting {
             timestamp: self.clock.wall(event.header.timestamp),
             interface: self.names.get(&event.header.interface).map(String::as_str),
         };
-        match self.pipeline.event(&event, sighting) {
-            // Whoever reads the ring stops after this batch; what is beyond the count is counted.
-            ControlFlow::Break(()) | ControlFlow::Continue(()) => {}
-        }
+        self.pipeline.event(&event, sighting);
     }
 
     /// Ends a batch.

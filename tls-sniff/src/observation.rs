@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use serde::Serialize;
 use tls_sniff_common::{
     counters::{Counter, CounterBlock, CounterKind},
     event::Event,
@@ -158,8 +159,8 @@ pub struct Stats {
     pub skipped_link_types: Vec<(u32, u64)>,
 }
 
-/// What user space made of the events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What user space made of the events; sinks write the fields under their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PipelineCounters {
     /// Events taken from the ring or made from a file.
     pub received: u64,

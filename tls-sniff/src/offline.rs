@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -126,12 +125,12 @@ fn read(
         && let Some(frame) = file.next()?
     {
         count(counters, Counter::Seen);
-        let (outcome, flow) = observe(&frame, options, pipeline);
+        let outcome = observe(&frame, options, pipeline);
         count(counters, outcome);
         if live && outcome == Counter::Emitted {
             pipeline.flush();
         }
-        if flow.is_break() || pipeline.output().is_closed() {
+        if pipeline.is_done() || pipeline.output().is_closed() {
             break;
         }
     }
@@ -145,24 +144,19 @@ fn count(counters: &mut CounterBlock, counter: Counter) {
 }
 
 /// What the kernel programs do, on one frame of a file.
-fn observe(
-    frame: &Frame<'_>,
-    options: &OfflineOptions,
-    pipeline: &mut Pipeline,
-) -> (Counter, ControlFlow<()>) {
-    let pass = |counter| (counter, ControlFlow::Continue(()));
+fn observe(frame: &Frame<'_>, options: &OfflineOptions, pipeline: &mut Pipeline) -> Counter {
     let found = match inspect(&frame.packet, frame.link) {
         Ok(found) => found,
-        Err(skipped) => return pass(skipped),
+        Err(skipped) => return skipped,
     };
     if found.record.content_type == ContentType::ApplicationData
         && !options.pipeline.application_data
     {
-        return pass(Counter::ApplicationData);
+        return Counter::ApplicationData;
     }
     let mut header = EventHeader::default();
     if header.describe(&frame.packet, frame.link, &found).is_none() {
-        return pass(Counter::ReadFailed);
+        return Counter::ReadFailed;
     }
     let there = frame.packet.bytes.len().saturating_sub(found.segment.payload_offset);
     let limit = options.capture_len.min(config::MAX_CAPTURE_LEN) as usize;
@@ -174,9 +168,10 @@ fn observe(
     let payload = frame.packet.bytes.get(start..start + captured).unwrap_or_default();
     let Ok(event) = Event::new(header, payload) else {
         pipeline.undecodable();
-        return pass(Counter::Emitted);
+        return Counter::Emitted;
     };
     let sighting =
         Sighting { timestamp: Timestamp(frame.timestamp_ns), interface: frame.interface };
-    (Counter::Emitted, pipeline.event(&event, sighting))
+    pipeline.event(&event, sighting);
+    Counter::Emitted
 }

@@ -1,6 +1,6 @@
 //! The stages behind a source, put together: event → observations → formatted → output.
 
-use std::{io, ops::ControlFlow, time::Instant};
+use std::{io, time::Instant};
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
@@ -48,8 +48,8 @@ impl Pipeline {
         Ok(Self { options, formatter, output, counters, started: Instant::now() })
     }
 
-    /// Takes one event; breaks when `count` is reached.
-    pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) -> ControlFlow<()> {
+    /// Takes one event.
+    pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
         self.counters.received += 1;
         let Self { options, formatter, output, counters, .. } = self;
         let crowded = decode::decode(event, sighting, options.application_data, |observation| {
@@ -61,7 +61,6 @@ impl Pipeline {
             }
         });
         counters.crowded_segments += u64::from(crowded);
-        if self.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Takes note of bytes that were no event, and returns how many such there were.

@@ -98,12 +98,6 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// Whether this runs in CI, where what is missing is a failure.
-#[must_use]
-pub fn in_ci() -> bool {
-    env::var_os("CI").is_some_and(|value| value == "true")
-}
-
 fn cannot_run(command: &Command) -> String {
     format!("cannot run `{}`", command.get_program().display())
 }

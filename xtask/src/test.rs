@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, in_ci, run as run_command, say, workspace_root};
+use tls_sniff_tests::need::in_ci;
+
+use crate::run::{cargo, run as run_command, say, workspace_root};
 use crate::{build_ebpf, lint, setup};
 
 /// A name to announce and what it does.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tls_sniff_tests::{
     frame::{Frame, flags},
     netns::Namespace,
     packet_socket::PacketSocket,
-    sniffer::{Sniffer, Stopped},
+    sniffer::Sniffer,
     veth::VethPair,
 };
 
@@ -20,31 +20,6 @@ pub(crate) fn hello() -> Vec<u8> {
     record.extend_from_slice(&[0x5a; 32]);
     record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
     record
-}
-
-/// For each hook: seen is the sum of all others; and of user space's stages too.
-pub(crate) fn check_sums(stopped: &Stopped) -> Result<()> {
-    let stats = stopped.events.last().context("events")?;
-    ensure!(stats["event"] == "stats", "the last event is {stats}");
-    let count = |value: &Value| value.as_u64().context("a count");
-    let mut emitted = 0;
-    for (hook, counters) in stats["hooks"].as_object().context("hooks")? {
-        let mut sum = 0;
-        for (name, value) in counters.as_object().context("counters")? {
-            if name != "seen" {
-                sum += count(value)?;
-            }
-        }
-        ensure!(count(&counters["seen"])? == sum, "{hook}: {counters}");
-        emitted += count(&counters["emitted"])?;
-    }
-    let pipeline = &stats["pipeline"];
-    ensure!(count(&pipeline["received"])? == emitted, "{stats}");
-    let outcome = ["written", "dropped", "beyond_count"].map(|name| count(&pipeline[name]));
-    let sum: u64 = outcome.into_iter().sum::<Result<u64>>()?;
-    ensure!(count(&pipeline["observations"])? == sum, "{stats}");
-    ensure!(count(&pipeline["written"])? == stopped.events.len() as u64 - 1, "{stats}");
-    Ok(())
 }
 
 /// A tag is in the bytes at XDP, and in the skb only at TC ingress.
@@ -71,7 +46,7 @@ pub(crate) fn tagged(hook: &str) -> Result<()> {
             ensure!(event["event"] == "client_hello" && event["direction"] == "ingress");
         }
     }
-    check_sums(&sniffer.stop()?)
+    sniffer.stop()?.check_sums().map(drop)
 }
 
 pub(crate) fn counters_add_up() -> Result<()> {
@@ -104,7 +79,7 @@ pub(crate) fn counters_add_up() -> Result<()> {
             (sniffer.events().len() == 17).then_some(())
         })?;
         let stopped = sniffer.stop()?;
-        check_sums(&stopped)?;
+        stopped.check_sums()?;
         let ingress = if hook == "xdp" { "xdp" } else { "tc_ingress" };
         let counters = &stopped.events.last().context("stats")?["hooks"][ingress];
         for (name, times, _) in &kinds {
@@ -126,7 +101,7 @@ pub(crate) fn application_data() -> Result<()> {
     socket.send(&Frame::ethernet().ipv4().tcp(7, 443).payload(&data).build())?;
     let event = sniffer.wait_for(SOON, |event| event["event"] == "application_data")?;
     ensure!(event["record_length"] == 4 && event["record_version"] == "TLS 1.2", "{event}");
-    check_sums(&sniffer.stop()?)
+    sniffer.stop()?.check_sums().map(drop)
 }
 
 /// A tun interface: what a program behind it would get is what TC sees at egress.
@@ -145,7 +120,7 @@ pub(crate) fn without_link_layer() -> Result<()> {
             ensure!(event["event"] == "client_hello" && event["interface"] == "tun0", "{event}");
             ensure!(event["direction"] == "egress" && event["hook"] == "tc", "{event}");
         }
-        check_sums(&sniffer.stop()?)?;
+        sniffer.stop()?.check_sums()?;
     }
     Ok(())
 }

@@ -13,10 +13,7 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::{
-    frames::{check_sums, hello},
-    handshakes::NAME,
-};
+use super::{frames::hello, handshakes::NAME};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -90,7 +87,7 @@ pub(crate) fn any_follows() -> Result<()> {
             (gone > round).then_some(())
         })?;
     }
-    check_sums(&sniffer.stop()?)
+    sniffer.stop()?.check_sums().map(drop)
 }
 
 pub(crate) fn named_comes_back() -> Result<()> {
@@ -112,7 +109,7 @@ pub(crate) fn named_comes_back() -> Result<()> {
         send_until(&socket, 6000, || {
             sniffer.events().iter().any(|event| event["interface"] == "here-b")
         })?;
-        check_sums(&sniffer.stop()?)?;
+        sniffer.stop()?.check_sums()?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::frames::{check_sums, hello};
+use super::frames::hello;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -62,7 +62,7 @@ pub(crate) fn least_capabilities() -> Result<()> {
         sniffer.ready().with_context(|| format!("{hook} {how}"))?;
         send(&pair, 1234)?;
         sniffer.wait_for(SOON, |event| event["source_port"] == 1234)?;
-        check_sums(&sniffer.stop()?)?;
+        sniffer.stop()?.check_sums()?;
     }
     Ok(())
 }
@@ -77,7 +77,7 @@ pub(crate) fn count() -> Result<()> {
     }
     let stopped = sniffer.finish(SOON)?;
     ensure!(stopped.status.success() && stopped.events.len() == 4, "{stopped:#?}");
-    check_sums(&stopped)
+    stopped.check_sums().map(drop)
 }
 
 pub(crate) fn interrupt() -> Result<()> {
@@ -92,7 +92,7 @@ pub(crate) fn interrupt() -> Result<()> {
         let stopped = sniffer.finish(SOON)?;
         ensure!(stopped.status.success(), "{stopped:#?}");
         ensure!(stopped.events.iter().any(|event| event["source_port"] == 99), "{stopped:#?}");
-        check_sums(&stopped)?;
+        stopped.check_sums()?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use tls_sniff_common::{
 };
 
 use crate::{
-    observation::{Message, Observation, Stats},
+    observation::{Message, Observation, PipelineCounters, Stats},
     tls::{
         fingerprint,
         names::{CipherSuite, Printable, ProtocolVersion},
@@ -180,40 +180,20 @@ struct StatsLine<'a> {
     event: &'static str,
     duration_seconds: f64,
     hooks: BTreeMap<&'static str, Counts<'a>>,
-    pipeline: PipelineLine,
+    pipeline: PipelineCounters,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     skipped_link_types: BTreeMap<u32, u64>,
-}
-
-#[derive(Serialize)]
-struct PipelineLine {
-    received: u64,
-    undecodable: u64,
-    observations: u64,
-    crowded_segments: u64,
-    written: u64,
-    dropped: u64,
-    beyond_count: u64,
 }
 
 impl<'a> From<&'a Stats> for StatsLine<'a> {
     fn from(stats: &'a Stats) -> Self {
         let name = |(hook, block): &'a (Hook, CounterBlock)| (hook.as_str(), Counts(block));
-        let pipeline = stats.pipeline;
         Self {
             timestamp: Shown(stats.timestamp),
             event: "stats",
             duration_seconds: (stats.seconds * 1000.0).round() / 1000.0,
             hooks: stats.hooks.iter().map(name).collect(),
-            pipeline: PipelineLine {
-                received: pipeline.received,
-                undecodable: pipeline.undecodable,
-                observations: pipeline.observations,
-                crowded_segments: pipeline.crowded_segments,
-                written: pipeline.written,
-                dropped: pipeline.dropped,
-                beyond_count: pipeline.beyond_count,
-            },
+            pipeline: stats.pipeline,
             skipped_link_types: stats.skipped_link_types.iter().copied().collect(),
         }
     }
