@@ -1,9 +1,7 @@
-//! Whole hellos of the corpus against its ground truth, which tshark made: names, versions, suites and
-//! fingerprints. What tls-sniff cannot see whole yet (segments, tunnels) only lowers the number of hellos
-//! that are compared, which has a floor.
+//! The corpus of real captures against its ground truth, which tshark made: what tls-sniff finds, field by
+//! field, by the corpus's own scorer. tests/corpus-differences.md explains each difference that is left.
 
 use std::{
-    collections::HashMap,
     fs,
     path::Path,
     process::{Command, ExitCode},
@@ -18,61 +16,63 @@ use tls_sniff_tests::{
     sniffer::{Sniffer, binary},
 };
 
+#[path = "corpus/differences.rs"]
+mod differences;
+#[path = "corpus/neutral.rs"]
+mod neutral;
+
+use neutral::Numbers;
+
 fn main() -> ExitCode {
-    runner::main(vec![test("whole_hellos_agree_with_tshark", &[Need::Corpus], whole_hellos)])
+    runner::main(vec![test("scored_against_tshark", &[Need::Corpus], scored_against_tshark)])
 }
 
-/// Kind, sender and receiver.
-type Key = (String, [String; 4]);
-
-fn key(row: &Value, kind: &str, names: [&str; 4]) -> Key {
-    let text = |name: &str| row[name].to_string().trim_matches('"').to_owned();
-    (row[kind].as_str().unwrap_or_default().to_owned(), names.map(text))
-}
-
-/// The hellos of a capture that were seen whole, by kind, sender and receiver.
-fn hellos(capture: &Path) -> Result<HashMap<Key, Vec<Value>>> {
+/// The rows of a capture.
+fn rows(numbers: &Numbers, capture: &Path) -> Result<Vec<Value>> {
     let mut command = Command::new(binary()?);
-    command.args(["--format", "json", "--payload-bytes", "16384", "-r"]).arg(capture);
+    command.args(["--quiet", "--format", "json", "--read"]).arg(capture);
     let stopped = Sniffer::spawn(command)?.finish(Duration::from_secs(60))?;
-    let mut hellos: HashMap<Key, Vec<Value>> = HashMap::new();
-    let names = ["source_address", "source_port", "destination_address", "destination_port"];
-    for event in stopped.events {
-        let whole = event.get("partial").is_none() && event.get("malformed").is_none();
-        if whole && event["event"].as_str().is_some_and(|kind| kind.ends_with("_hello")) {
-            hellos.entry(key(&event, "event", names)).or_default().push(event);
-        }
-    }
-    Ok(hellos)
+    // A capture that ends inside a packet is reported by exit code 1, after its rows.
+    let rows = stopped.events.iter().filter_map(|event| numbers.row(event).transpose());
+    rows.collect::<Result<_>>().with_context(|| capture.display().to_string())
 }
 
-fn whole_hellos() -> Result<()> {
+fn scored_against_tshark() -> Result<()> {
     let folder = corpus().context("the corpus")?;
-    let mut compared: HashMap<&str, usize> = HashMap::new();
+    let scratch = tempfile::tempdir()?;
+    let [truth, candidate] = ["truth", "candidate"].map(|name| scratch.path().join(name));
+    fs::create_dir(&truth)?;
+    fs::create_dir(&candidate)?;
+    let numbers = Numbers::new();
+    let mut rows_wanted = 0;
     for entry in fs::read_dir(folder.join("truth"))? {
-        let truth = entry?.path();
-        let name = truth.file_stem().context("a name")?;
-        let hellos = hellos(&folder.join("pcap").join(name))?;
-        for row in fs::read_to_string(&truth)?.lines() {
-            let row: Value = serde_json::from_str(row)?;
-            let Some(ours) = hellos.get(&key(&row, "kind", ["src", "sport", "dst", "dport"]))
-            else {
-                continue;
-            };
-            for field in ["sni", "ja3", "ja4", "ja3s"] {
-                if row[field].is_null() {
-                    continue;
-                }
-                let agrees = ours.iter().any(|hello| hello[field] == row[field]);
-                ensure!(agrees, "{}: {field} is {}, not {ours:#?}", name.display(), row[field]);
-                *compared.entry(field).or_default() += 1;
-            }
-        }
+        let wanted = entry?.path();
+        let name = wanted.file_name().context("a name")?;
+        let capture = folder.join("pcap").join(wanted.file_stem().context("a stem")?);
+        let text = fs::read_to_string(&wanted)?;
+        let mut wanted: Vec<Value> =
+            text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let mut found = rows(&numbers, &capture)?;
+        let file = capture.file_name().context("a name")?.to_string_lossy();
+        rows_wanted += wanted.len();
+        differences::take_out(&file, &mut wanted, &mut found)?;
+        write(&truth.join(name), &wanted)?;
+        write(&candidate.join(name), &found)?;
     }
-    // Of 929 ClientHellos and 843 ServerHellos.
-    for (field, floor) in [("sni", 750), ("ja3", 810), ("ja4", 810), ("ja3s", 830)] {
-        let count = compared.get(field).copied().unwrap_or_default();
-        ensure!(count >= floor, "only {count} hellos with {field}");
-    }
+    // A list that grows until everything agrees would say nothing.
+    ensure!(differences::COUNT * 50 < rows_wanted, "{} differences", differences::COUNT);
+    let score = Command::new("python3")
+        .arg(folder.join("score.py"))
+        .args([&truth, &candidate])
+        .arg("--list")
+        .output()?;
+    let told = String::from_utf8_lossy(&score.stdout);
+    ensure!(score.status.success(), "{told}");
+    eprintln!("{told}");
     Ok(())
+}
+
+fn write(path: &Path, rows: &[Value]) -> Result<()> {
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(path, lines).with_context(|| path.display().to_string())
 }

@@ -15,9 +15,9 @@
 pub enum Counter {
     /// Packets that a program ran on.
     Seen = 0,
-    /// TLS records handed to user space.
+    /// Segments handed to user space: TLS records, and whatever a flow sends in its handshake.
     Emitted = 1,
-    /// Application data records, counted and not emitted unless asked.
+    /// Application data outside a handshake, counted and not emitted unless asked.
     ApplicationData = 2,
     /// No IPv4 and no IPv6.
     NotIp = 3,
@@ -31,18 +31,21 @@ pub enum Counter {
     Malformed = 7,
     /// The packet ended inside its headers or before the record header.
     Truncated = 8,
-    /// TCP without payload: SYN, FIN, RST, pure acknowledgements.
+    /// TCP without payload: SYN, FIN, RST, pure acknowledgements, unless they end a handshake.
     NoPayload = 9,
-    /// TCP payload that does not start with a TLS record.
+    /// TCP payload that does not start with a TLS record and belongs to no handshake.
     NoRecord = 10,
-    /// A record was found and the ring buffer had no room for it.
+    /// A segment to be emitted, and the ring buffer had no room for it.
     RingFull = 11,
-    /// A record was found and its bytes could not be read.
+    /// A segment to be emitted, and its bytes could not be read.
     ReadFailed = 12,
+    /// Not an outcome: flows in their handshake that made room for another one, so that what they send
+    /// next may be missing.
+    FlowEvicted = 13,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 13;
+pub const COUNTERS: usize = 14;
 
 /// The counters of one hook on one CPU, indexed by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];
@@ -60,6 +63,8 @@ pub enum CounterKind {
     Skipped,
     /// It should have become an event and did not.
     Lost,
+    /// Nothing of the packet itself: it is counted elsewhere.
+    Aside,
 }
 
 impl Counter {
@@ -78,6 +83,7 @@ impl Counter {
         Self::NoRecord,
         Self::RingFull,
         Self::ReadFailed,
+        Self::FlowEvicted,
     ];
 
     /// The counter's place in a [`CounterBlock`].
@@ -104,6 +110,7 @@ impl Counter {
             Self::NoRecord => "no_record",
             Self::RingFull => "ring_full",
             Self::ReadFailed => "read_failed",
+            Self::FlowEvicted => "flow_evicted",
         }
     }
 
@@ -123,6 +130,7 @@ impl Counter {
             | Self::NoPayload
             | Self::NoRecord => CounterKind::Skipped,
             Self::RingFull | Self::ReadFailed => CounterKind::Lost,
+            Self::FlowEvicted => CounterKind::Aside,
         }
     }
 }

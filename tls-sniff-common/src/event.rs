@@ -2,29 +2,25 @@
 //!
 //! ```text
 //!   0  8  timestamp      ns, CLOCK_MONOTONIC
-//!   8 16  source         address, network byte order, IPv4 in the first four bytes
-//!  24 16  destination
-//!  40  4  interface      index
-//!  44  4  tcp_sequence
-//!  48  4  tcp_acknowledgement
-//!  52  4  payload_len    bytes of TCP payload on the wire
-//!  56  2  captured_len   bytes of it that follow the header
-//!  58  2  source_port
-//!  60  2  destination_port
-//!  62  2  record_version
-//!  64  2  record_length
-//!  66  4  vlan_tci       two tags, outermost first
-//!  70  1  vlan_count
-//!  71  1  content_type
-//!  72  1  handshake_type valid if has_handshake_type is 1
-//!  73  1  has_handshake_type
-//!  74  1  ip_version     4 or 6
-//!  75  1  tcp_flags      as in byte 13 of the TCP header
-//!  76  1  direction
-//!  77  1  hook
-//!  78  1  abi_version
-//!  79  1  (zero)
-//!  80     captured payload
+//!   8  8  syn_time       of the connection's SYN, if it was seen and a hello starts here; else 0
+//!  16  8  syn_ack_time   of its SYN-ACK
+//!  24 16  source         address, network byte order, IPv4 in the first four bytes
+//!  40 16  destination
+//!  56  4  interface      index
+//!  60  4  tcp_sequence
+//!  64  4  tcp_acknowledgement
+//!  68  4  payload_len    bytes of TCP payload on the wire
+//!  72  2  captured_len   bytes of it that follow the header
+//!  74  2  source_port
+//!  76  2  destination_port
+//!  78  4  vlan_tci       two tags, outermost first
+//!  82  1  vlan_count
+//!  83  1  ip_version     4 or 6
+//!  84  1  tcp_flags      as in byte 13 of the TCP header
+//!  85  1  direction
+//!  86  1  hook
+//!  87  1  abi_version
+//!  88     captured payload
 //! ```
 //!
 //! Numbers are in host byte order: both sides run on one machine. User space reads each field at its
@@ -33,15 +29,14 @@
 use core::mem::{offset_of, size_of};
 
 use crate::{
-    ABI_VERSION, Found,
+    ABI_VERSION,
     flow::{Direction, Hook, IpVersion, WireAddress},
-    headers::{self, LinkLayer, MAX_VLAN_TAGS, VlanTags},
+    headers::{self, LinkLayer, MAX_VLAN_TAGS, Segment, VlanTags},
     packet::PacketBytes,
-    record::{ContentType, RecordHeader},
 };
 
 /// Bytes before the captured payload.
-pub const EVENT_HEADER_LEN: usize = 80;
+pub const EVENT_HEADER_LEN: usize = 88;
 
 /// The fixed part of an event, laid out as above.
 #[repr(C)]
@@ -49,6 +44,10 @@ pub const EVENT_HEADER_LEN: usize = 80;
 pub struct EventHeader {
     /// When the program saw the packet, ns of `CLOCK_MONOTONIC`.
     pub timestamp: u64,
+    /// When the connection's SYN was seen, on the same clock; 0 if it was not.
+    pub syn_time: u64,
+    /// When its SYN-ACK was seen.
+    pub syn_ack_time: u64,
     /// Source address.
     pub source: WireAddress,
     /// Destination address.
@@ -67,20 +66,10 @@ pub struct EventHeader {
     pub source_port: u16,
     /// TCP destination port.
     pub destination_port: u16,
-    /// Version in the record header.
-    pub record_version: u16,
-    /// Length in the record header.
-    pub record_length: u16,
     /// VLAN tag control information, outermost first.
     pub vlan_tci: [u16; MAX_VLAN_TAGS],
     /// How many VLAN tags there were.
     pub vlan_count: u8,
-    /// Content type in the record header.
-    pub content_type: u8,
-    /// First byte of a handshake record's fragment.
-    pub handshake_type: u8,
-    /// 1 if `handshake_type` was there.
-    pub has_handshake_type: u8,
     /// 4 or 6.
     pub ip_version: u8,
     /// TCP flags, CWR to FIN.
@@ -91,16 +80,14 @@ pub struct EventHeader {
     pub hook: u8,
     /// [`ABI_VERSION`]
     pub abi_version: u8,
-    /// Zero.
-    pub reserved: u8,
 }
 
 const _: () = {
     assert!(size_of::<EventHeader>() == EVENT_HEADER_LEN);
-    assert!(offset_of!(EventHeader, interface) == 40);
-    assert!(offset_of!(EventHeader, captured_len) == 56);
-    assert!(offset_of!(EventHeader, vlan_count) == 70);
-    assert!(offset_of!(EventHeader, reserved) == 79);
+    assert!(offset_of!(EventHeader, interface) == 56);
+    assert!(offset_of!(EventHeader, captured_len) == 72);
+    assert!(offset_of!(EventHeader, vlan_count) == 82);
+    assert!(offset_of!(EventHeader, abi_version) == 87);
 };
 
 impl EventHeader {
@@ -118,9 +105,8 @@ impl EventHeader {
         &mut self,
         packet: &P,
         link: LinkLayer,
-        found: &Found,
+        segment: &Segment,
     ) -> Option<()> {
-        let segment = &found.segment;
         let ip = headers::ip_version(packet, segment)?;
         match ip {
             IpVersion::V4 => {
@@ -145,13 +131,7 @@ impl EventHeader {
         let vlan = headers::vlan_tags(packet, link, segment);
         self.vlan_tci = vlan.tci;
         self.vlan_count = vlan.count;
-        self.content_type = found.record.content_type as u8;
-        self.record_version = found.record.version;
-        self.record_length = found.record.length;
-        self.has_handshake_type = found.handshake_type.is_some() as u8;
-        self.handshake_type = found.handshake_type.unwrap_or_default();
         self.abi_version = ABI_VERSION;
-        self.reserved = 0;
         Some(())
     }
 }
@@ -222,9 +202,7 @@ pub struct Event<'a> {
     pub direction: Direction,
     /// Where it was seen.
     pub hook: Hook,
-    /// The record header at the payload offset.
-    pub record: RecordHeader,
-    /// The first captured bytes of the TCP payload, the record header among them.
+    /// The first captured bytes of the TCP payload.
     pub payload: &'a [u8],
 }
 
@@ -267,14 +245,7 @@ impl<'a> Event<'a> {
         let direction = Direction::from_wire(header.direction)
             .ok_or(EventError::Field("direction", header.direction))?;
         let hook = Hook::from_wire(header.hook).ok_or(EventError::Field("hook", header.hook))?;
-        let content_type = ContentType::from_wire(header.content_type)
-            .ok_or(EventError::Field("content_type", header.content_type))?;
-        let record = RecordHeader {
-            content_type,
-            version: header.record_version,
-            length: header.record_length,
-        };
-        Ok(Self { header, ip, direction, hook, record, payload })
+        Ok(Self { header, ip, direction, hook, payload })
     }
 
     /// The VLAN tags, an offloaded one first.
@@ -298,6 +269,8 @@ fn decode_header(bytes: &[u8; EVENT_HEADER_LEN]) -> EventHeader {
     let [t0, t1, t2, t3] = at(bytes, offset_of!(EventHeader, vlan_tci));
     EventHeader {
         timestamp: number!(timestamp as u64),
+        syn_time: number!(syn_time as u64),
+        syn_ack_time: number!(syn_ack_time as u64),
         source: at(bytes, offset_of!(EventHeader, source)),
         destination: at(bytes, offset_of!(EventHeader, destination)),
         interface: number!(interface as u32),
@@ -307,18 +280,12 @@ fn decode_header(bytes: &[u8; EVENT_HEADER_LEN]) -> EventHeader {
         captured_len: number!(captured_len as u16),
         source_port: number!(source_port as u16),
         destination_port: number!(destination_port as u16),
-        record_version: number!(record_version as u16),
-        record_length: number!(record_length as u16),
         vlan_tci: [u16::from_ne_bytes([t0, t1]), u16::from_ne_bytes([t2, t3])],
         vlan_count: number!(vlan_count as u8),
-        content_type: number!(content_type as u8),
-        handshake_type: number!(handshake_type as u8),
-        has_handshake_type: number!(has_handshake_type as u8),
         ip_version: number!(ip_version as u8),
         tcp_flags: number!(tcp_flags as u8),
         direction: number!(direction as u8),
         hook: number!(hook as u8),
         abi_version: number!(abi_version as u8),
-        reserved: number!(reserved as u8),
     }
 }

@@ -2,6 +2,23 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::{
+    headers::{self, Segment},
+    packet::PacketBytes,
+};
+
+/// TCP flags, RFC 9293 section 3.1.
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number is valid.
+    pub const ACK: u8 = 0x10;
+}
+
 /// The IP version of a packet; the discriminant is the header's version nibble.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,4 +121,72 @@ pub fn socket_addr(ip: IpVersion, address: WireAddress, port: u16) -> SocketAddr
         IpVersion::V6 => IpAddr::V6(Ipv6Addr::from(address)),
     };
     SocketAddr::new(address, port)
+}
+
+/// A flow by a keyed hash of its addresses, ports and interface, the same for both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowId {
+    /// The hash; never 0.
+    pub tag: u64,
+    /// Which end sends this segment.
+    from_side_1: bool,
+}
+
+impl FlowId {
+    /// The side that sends, 0 or 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn side(self) -> u32 {
+        self.from_side_1 as u32
+    }
+
+    /// What belongs to the side that sends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_side<T>(self, [side_0, side_1]: &[T; 2]) -> &T {
+        if self.from_side_1 { side_1 } else { side_0 }
+    }
+
+    /// The bucket of a table with `buckets` (a power of two) of them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bucket(self, buckets: usize) -> usize {
+        (self.tag >> 32) as usize & (buckets - 1)
+    }
+}
+
+/// The flow of a segment and its sequence number. `seed` keys the hash: without it nobody can choose
+/// connections that share a bucket.
+#[inline(always)]
+pub fn flow_id<P: PacketBytes>(packet: &P, segment: &Segment, seed: u64) -> Option<(FlowId, u32)> {
+    let [s0, s1, d0, d1, q0, q1, q2, q3] = packet.load(segment.tcp_offset)?;
+    let ports = [u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])];
+    let [source_port, destination_port] = ports.map(u64::from);
+    let (source, destination) = match headers::ip_version(packet, segment)? {
+        IpVersion::V4 => {
+            let [a, b, c, d, e, f, g, h] = packet.load(segment.ip_offset + 12)?;
+            let [source, destination] =
+                [[a, b, c, d], [e, f, g, h]].map(|address| u64::from(u32::from_ne_bytes(address)));
+            (mix(seed, source << 16 | source_port), mix(seed, destination << 16 | destination_port))
+        }
+        IpVersion::V6 => {
+            let end = |offset: usize, port: u64| {
+                let [high, low] = [packet.load(offset)?, packet.load(offset + 8)?];
+                let high = mix(seed, u64::from_ne_bytes(high));
+                Some(mix(mix(high, u64::from_ne_bytes(low)), port))
+            };
+            let source = end(segment.ip_offset + 8, source_port)?;
+            (source, end(segment.ip_offset + 24, destination_port)?)
+        }
+    };
+    let tag = mix(seed, source.wrapping_add(destination)) | 1;
+    let sequence = u32::from_be_bytes([q0, q1, q2, q3]);
+    Some((FlowId { tag, from_side_1: source < destination }, sequence))
+}
+
+/// One round of a multiplicative hash: the constant is 2^64 divided by the golden ratio.
+#[inline(always)]
+const fn mix(state: u64, word: u64) -> u64 {
+    let mixed = (state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 29
 }

@@ -4,9 +4,11 @@
 //! ```text
 //!  packet   bytes at an offset, wherever they are: XDP, an skb, a slice of a capture file
 //!  headers  link layer → VLAN → IPv4/IPv6 → TCP, as offsets          ┐
-//!  record   the TLS record header at the payload offset              ├ inspect
-//!  counters what a packet came to, one name for each outcome         ┘
-//!  flow     hook, direction, addresses and ports
+//!  start    what the payload starts with: a hello, another record   ├ examine
+//!  gate     which flows are in their handshake                       ┘
+//!  record   the TLS record header
+//!  counters what a packet came to, one name for each outcome
+//!  flow     hook, direction, addresses and ports, and their hash
 //!  event    the ring buffer's event: a fixed header, then captured bytes
 //!  config   what user space tells the kernel programs at load
 //! ```
@@ -20,14 +22,16 @@
 pub mod config;
 pub mod counters;
 pub mod event;
+mod examine;
 pub mod flow;
+pub mod gate;
 pub mod headers;
-mod inspect;
 pub mod packet;
 pub mod record;
+pub mod start;
 
-pub use inspect::{Found, find_record, inspect};
+pub use examine::{Flows, arrival, is_pure_acknowledgement, judge};
 
 /// Version of the event layout and of the globals; the event header carries it, so that a user side
 /// never reads the events of another build wrongly.
-pub const ABI_VERSION: u8 = 1;
+pub const ABI_VERSION: u8 = 2;

@@ -27,9 +27,18 @@ fn bytes(header: &EventHeader, payload: &[u8]) -> Vec<u8> {
     put(offset_of!(EventHeader, destination), &header.destination);
     let [outer, inner] = header.vlan_tci.map(u16::to_ne_bytes);
     put(offset_of!(EventHeader, vlan_tci), &[outer, inner].concat());
-    put!(timestamp, interface, tcp_sequence, tcp_acknowledgement, payload_len, captured_len);
-    put!(source_port, destination_port, record_version, record_length, vlan_count, content_type);
-    put!(handshake_type, has_handshake_type, ip_version, tcp_flags, direction, hook, abi_version);
+    put!(
+        timestamp,
+        syn_time,
+        syn_ack_time,
+        interface,
+        tcp_sequence,
+        tcp_acknowledgement,
+        payload_len,
+        captured_len
+    );
+    put!(source_port, destination_port, vlan_count, ip_version, tcp_flags, direction, hook);
+    put!(abi_version);
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -38,6 +47,8 @@ fn bytes(header: &EventHeader, payload: &[u8]) -> Vec<u8> {
 fn header() -> EventHeader {
     EventHeader {
         timestamp: 0x0102_0304_0506_0708,
+        syn_time: 0x1112_1314_1516_1718,
+        syn_ack_time: 0x2122_2324_2526_2728,
         source: [0x11; 16],
         destination: [0x22; 16],
         interface: 0x3333_3331,
@@ -47,19 +58,13 @@ fn header() -> EventHeader {
         captured_len: 3,
         source_port: 0x7771,
         destination_port: 0x8881,
-        record_version: 0x0301,
-        record_length: 0x0999,
         vlan_tci: [0xaaa1, 0xbbb1],
         vlan_count: 2,
-        content_type: 22,
-        handshake_type: 1,
-        has_handshake_type: 1,
         ip_version: 6,
         tcp_flags: 0x18,
         direction: 1,
         hook: 0,
         abi_version: ABI_VERSION,
-        reserved: 0,
     }
 }
 
@@ -71,7 +76,6 @@ fn every_field_is_read_where_it_was_written() {
     assert_eq!(event.header, header());
     assert_eq!(event.payload, [7, 8, 9]);
     assert_eq!((event.direction, event.hook), (Direction::Ingress, Hook::Xdp));
-    assert_eq!((event.record.version, event.record.length), (0x0301, 0x0999));
 }
 
 #[test]
@@ -98,7 +102,6 @@ fn values_that_cannot_be_are_refused_by_name() {
     assert_eq!(refused(|header| header.ip_version = 5), "event with ip_version 5");
     assert_eq!(refused(|header| header.direction = 3), "event with direction 3");
     assert_eq!(refused(|header| header.hook = 9), "event with hook 9");
-    assert_eq!(refused(|header| header.content_type = 24), "event with content_type 24");
 }
 
 #[test]

@@ -1,22 +1,32 @@
-//! From a found record to an event in the ring buffer.
+//! From a segment that the gate lets through to an event in the ring buffer.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tls_sniff_common::{
-    Found, config::MAX_CAPTURE_LEN, counters::Counter, flow::Hook, headers::LinkLayer,
+    config::MAX_CAPTURE_LEN,
+    counters::Counter,
+    flow::Hook,
+    gate::Emission,
+    headers::{LinkLayer, Segment},
     packet::PacketBytes,
 };
 
 use crate::{access::Packet, globals, maps};
 
-/// Emits `found` and says what the packet came to.
+/// Emits a segment and says what the packet came to.
 ///
 /// The event is put together in this CPU's scratch slot and copied out once its size is known: the
 /// ring holds just what an event carries, where a reservation would have to be of the largest size.
 #[inline(always)]
-pub(crate) fn event<P: Packet>(packet: &P, link: LinkLayer, found: &Found, hook: Hook) -> Counter {
+pub(crate) fn event<P: Packet>(
+    packet: &P,
+    link: LinkLayer,
+    segment: &Segment,
+    emission: &Emission,
+    hook: Hook,
+) -> Counter {
     let Some(event) = maps::scratch() else { return Counter::ReadFailed };
     let header = &mut event.header;
-    if header.describe(&packet.whole(), link, found).is_none() {
+    if header.describe(&packet.whole(), link, segment).is_none() {
         return Counter::ReadFailed;
     }
     if let Some(tci) = packet.offloaded_vlan() {
@@ -24,17 +34,19 @@ pub(crate) fn event<P: Packet>(packet: &P, link: LinkLayer, found: &Found, hook:
     }
     // SAFETY: the helper takes nothing and cannot fail.
     header.timestamp = unsafe { bpf_ktime_get_ns() };
+    header.syn_time = emission.syn_time;
+    header.syn_ack_time = emission.syn_ack_time;
     header.interface = packet.interface();
     header.hook = hook as u8;
     header.direction = hook.direction() as u8;
 
-    let captured = capture_len(packet, found);
+    let captured = capture_len(packet, segment, emission);
     header.captured_len = captured as u16;
     if captured == 0 {
         return submit(event, 0);
     }
     let captured = within_capture(captured);
-    if packet.copy(found.segment.payload_offset, &mut event.payload, captured) {
+    if packet.copy(segment.payload_offset, &mut event.payload, captured) {
         submit(event, captured)
     } else {
         Counter::ReadFailed
@@ -43,9 +55,9 @@ pub(crate) fn event<P: Packet>(packet: &P, link: LinkLayer, found: &Found, hook:
 
 /// Bytes to copy: what is asked for, what the IP header promises, what is there.
 #[inline(always)]
-fn capture_len<P: Packet>(packet: &P, found: &Found) -> usize {
-    let there = packet.whole().wire_len().saturating_sub(found.segment.payload_offset);
-    globals::capture_len().min(found.segment.payload_len).min(there)
+fn capture_len<P: Packet>(packet: &P, segment: &Segment, emission: &Emission) -> usize {
+    let there = packet.whole().wire_len().saturating_sub(segment.payload_offset);
+    globals::capture_len().min(emission.capture as usize).min(segment.payload_len).min(there)
 }
 
 #[inline(always)]

@@ -1,14 +1,15 @@
 //! Every map of the kernel side, behind typed functions.
 
 use aya_ebpf::{
-    btf_maps::{PerCpuArray, RingBuf},
+    btf_maps::{Array, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use tls_sniff_common::{
     config::{DEFAULT_RING_LEN, MAX_CAPTURE_LEN},
     counters::{Counter, CounterBlock},
     event::{EVENT_HEADER_LEN, EventHeader},
-    flow::{Hook, KERNEL_HOOKS},
+    flow::{FlowId, Hook, KERNEL_HOOKS},
+    gate::{BUCKETS, Bucket},
 };
 
 /// Events to user space; user space sets the size at load.
@@ -18,6 +19,10 @@ static EVENTS: RingBuf<(), { DEFAULT_RING_LEN as usize }> = RingBuf::new();
 /// One block for each hook, indexed by [`Hook`].
 #[btf_map]
 static COUNTERS: PerCpuArray<CounterBlock, { KERNEL_HOOKS.len() }> = PerCpuArray::new();
+
+/// The flows in their handshake, of all CPUs and hooks.
+#[btf_map]
+static FLOWS: Array<Bucket, BUCKETS> = Array::new();
 
 /// One event under construction for each CPU. Programs of one CPU do not interrupt each other: XDP and
 /// TC ingress run in the receive softirq, TC egress with softirqs off.
@@ -50,6 +55,15 @@ pub(crate) fn counters(hook: Hook) -> Option<Counters> {
     // SAFETY: the slot is this CPU's and this hook's, and nothing on this CPU interrupts the program
     // with another one of the same hook.
     COUNTERS.get_ptr_mut(hook as u32).map(|block| Counters(unsafe { &mut *block }))
+}
+
+/// The bucket of a flow.
+#[inline(always)]
+pub(crate) fn bucket(flow: FlowId) -> Option<&'static Bucket> {
+    // SAFETY: the value lives as long as the map and is zeroed when the map is made, which is a valid
+    // empty bucket. Other CPUs may write it at the same time: all of it are cells of 8 bytes, each read
+    // and written by one instruction, and any mixture of their values is valid.
+    FLOWS.get_ptr(flow.bucket(BUCKETS) as u32).map(|bucket| unsafe { &*bucket })
 }
 
 /// This CPU's event under construction.

@@ -1,18 +1,23 @@
-//! One packet: count it, inspect it, emit what was found.
+//! One packet: count it, walk it, ask the gate, emit it.
 
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
+    programs::{TcContext, XdpContext},
+};
 use tls_sniff_common::{
-    Found,
+    Flows, arrival,
     counters::Counter,
-    find_record,
-    flow::Hook,
-    headers::{self, LinkLayer},
-    record::ContentType,
+    flow::{FlowId, Hook},
+    gate::{Arrival, Bucket},
+    headers::{self, LinkLayer, Segment},
+    is_pure_acknowledgement, judge,
+    packet::PacketBytes as _,
 };
 
 use crate::{
-    access::{Packet, TcPacket, XdpPacket},
-    emit, globals, maps,
+    access::{Direct, Packet, TcPacket, XdpPacket},
+    emit, globals,
+    maps::{self, Counters},
 };
 
 /// Runs on a packet at XDP: always ingress, always Ethernet.
@@ -47,35 +52,75 @@ fn diagnose(ctx: &impl aya_ebpf::EbpfContext, outcome: Option<Counter>) {
 fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Option<Counter> {
     let mut counters = maps::counters(hook)?;
     counters.add(Counter::Seen);
-    let outcome = outcome(packet, link, hook);
+    let outcome = outcome(packet, link, hook, &mut counters);
     counters.add(outcome);
     Some(outcome)
 }
 
+/// Headers, payload start, gate, event.
 #[inline(always)]
-fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Counter {
-    match find(packet, link) {
-        Err(skipped) => skipped,
-        Ok(found)
-            if found.record.content_type == ContentType::ApplicationData
-                && !globals::emit_application_data() =>
-        {
-            Counter::ApplicationData
+fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Counters) -> Counter {
+    let mut segment = match walk(packet, link) {
+        Ok(segment) if is_pure_acknowledgement(&segment) => return Counter::NoPayload,
+        Ok(segment) => segment,
+        Err(skipped) => return skipped,
+    };
+    // One interface's flows are not another's: a router has each twice.
+    let seed = globals::flow_seed() ^ u64::from(packet.interface());
+    let arrival = match arrive(packet, &mut segment, seed) {
+        Ok(arrival) => arrival,
+        Err(skipped) => return skipped,
+    };
+    let flows = KernelFlows { direct: packet.direct() };
+    match judge(&flows, &arrival, globals::emit_application_data()) {
+        Ok(emission) => {
+            if emission.evicted {
+                counters.add(Counter::FlowEvicted);
+            }
+            emit::event(packet, link, &segment, &emission, hook)
         }
-        Ok(found) => emit::event(packet, link, &found, hook),
+        Err(skipped) => skipped,
     }
 }
 
-/// Headers, then the record header, each directly if the linear part has it all, which the compiler
-/// turns into few loads; through the helper only if not.
+/// The headers directly, if the linear part has them all, which the compiler turns into few loads;
+/// through the helper only if not.
 #[inline(always)]
-fn find<P: Packet>(packet: &P, link: LinkLayer) -> Result<Found, Counter> {
-    let segment = match headers::walk(&packet.direct(), link) {
-        Err(Counter::Truncated) => headers::walk(&packet.whole(), link)?,
-        walked => walked?,
-    };
-    match find_record(&packet.direct(), segment) {
-        Err(Counter::Truncated) => find_record(&packet.whole(), segment),
-        found => found,
+fn walk<P: Packet>(packet: &P, link: LinkLayer) -> Result<Segment, Counter> {
+    match headers::walk(&packet.direct(), link) {
+        Err(Counter::Truncated) => headers::walk(&packet.whole(), link),
+        walked => walked,
+    }
+}
+
+/// The payload's first bytes and the flow, in the same way.
+#[inline(always)]
+fn arrive<P: Packet>(packet: &P, segment: &mut Segment, seed: u64) -> Result<Arrival, Counter> {
+    match arrival(&packet.direct(), segment, seed) {
+        Err(Counter::Truncated) => arrival(&packet.whole(), segment, seed),
+        arrived => arrived,
+    }
+}
+
+/// The kernel's table and clock.
+struct KernelFlows {
+    direct: Direct,
+}
+
+impl Flows for KernelFlows {
+    #[inline(always)]
+    fn bucket(&self, flow: FlowId) -> Option<&Bucket> {
+        maps::bucket(flow)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper takes nothing and cannot fail.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn forget<const MASK: usize>(&self, value: usize) -> usize {
+        self.direct.forget::<MASK>(value)
     }
 }

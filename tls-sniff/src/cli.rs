@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use tls_sniff_common::config;
 
-use crate::attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach};
+use crate::{
+    attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
+    observation::EventKind,
+    sink::json::Profile,
+};
 
 /// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
 ///
@@ -45,16 +49,23 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
+    /// Whose field names JSON has: docs/events.md's, Zeek's ssl.log, Suricata's EVE, or ECS; all but
+    /// native have one line for each handshake
+    #[arg(long, value_name = "PROFILE", default_value = "native")]
+    pub(crate) json_profile: Profile,
+
     /// Stop after N events
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// Show application data records too, which otherwise are only counted
-    #[arg(long)]
-    pub(crate) application_data: bool,
+    /// Kinds of events to show, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum,
+          default_values_t = EventKind::DEFAULT)]
+    pub(crate) events: Vec<EventKind>,
 
-    /// Payload bytes to copy for each event: 0, or from 5 (a record header) to 16384
-    #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_CAPTURE_LEN, value_parser = payload_bytes)]
+    /// Payload bytes to copy of each segment at most, from 64; what is beyond makes events `partial`
+    #[arg(long, value_name = "BYTES", default_value_t = config::MAX_CAPTURE_LEN,
+          value_parser = clap::value_parser!(u32).range(i64::from(config::MIN_CAPTURE_LEN)..=i64::from(config::MAX_CAPTURE_LEN)))]
     pub(crate) payload_bytes: u32,
 
     /// Size of the ring buffer between kernel and tls-sniff, at least 4096; rounded up to a power of two
@@ -76,6 +87,7 @@ Examples:
   tls-sniff                          every handshake on this host
   tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc
   tls-sniff -i eth0 | jq -r .sni     JSON lines into a pipe
+  tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -122,15 +134,6 @@ pub(crate) enum Format {
     Json,
     /// Aligned text for people.
     Text,
-}
-
-/// 0, or at least a record header and at most what an event can carry.
-fn payload_bytes(text: &str) -> Result<u32, String> {
-    let range = config::MIN_CAPTURE_LEN..=config::MAX_CAPTURE_LEN;
-    match text.parse() {
-        Ok(bytes) if bytes == 0 || range.contains(&bytes) => Ok(bytes),
-        _ => Err(format!("not 0 and not a number from {} to {}", range.start(), range.end())),
-    }
 }
 
 impl Cli {

@@ -3,7 +3,8 @@
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
 //!  select ────────┼ link change ──► compare interfaces with what is attached
-//!                 └ ring readable ──► a bounded batch through the pipeline
+//!                 ├ ring readable ──► a bounded batch through the pipeline
+//!                 └ a second passed ► handshakes that fell silent
 //!
 //!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
 //! ```
@@ -16,16 +17,17 @@ use std::{
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
+use tokio::time::MissedTickBehavior;
+
 use crate::{
     attach::{AttachOptions, Attacher},
-    clock::KernelClock,
-    decode::Sighting,
+    clock::{KernelClock, Timestamp},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
     load::{self, KernelCounters, LoadOptions},
     observation,
-    pipeline::{Pipeline, PipelineOptions},
+    pipeline::{Pipeline, PipelineOptions, Sighting},
     privilege,
     sink::{Formatter, output::WhenFull},
     source::ring::Ring,
@@ -33,6 +35,9 @@ use crate::{
 
 /// How often a growing loss is looked for while events arrive.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
+
+/// How often handshakes are looked after that have fallen silent.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Which interfaces to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,11 +192,14 @@ impl Live {
     ) -> Result<(), Error> {
         let closed = self.reader.pipeline.output().closed();
         tokio::pin!(closed);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.reader.pipeline.is_done() {
             let Self { ring, reader, .. } = self;
             tokio::select! {
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
+                _ = tick.tick() => reader.tick(),
                 () = interfaces.changed() => self.reconcile(interfaces).await,
                 read = ring.read(|bytes| reader.event(bytes)) => {
                     read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
@@ -302,6 +310,13 @@ impl Reader {
         self.pipeline.event(&event, sighting);
     }
 
+    /// A second has passed. What is still in the ring is older than now: a little patience lets it speak first.
+    fn tick(&mut self) {
+        let patience = i64::try_from(TICK.as_nanos()).unwrap_or(i64::MAX);
+        self.pipeline.tick(Timestamp(Timestamp::now().0.saturating_sub(patience)));
+        self.flush();
+    }
+
     /// Ends a batch.
     fn flush(&mut self) {
         self.pipeline.flush();
@@ -326,7 +341,7 @@ impl Reader {
         let lost = observation::lost(hooks);
         if lost > self.lost {
             tracing::warn!(
-                "{} records were lost in the kernel ({lost} in all): --ring-bytes makes more room",
+                "{} segments were lost in the kernel ({lost} in all): --ring-bytes makes more room",
                 lost - self.lost
             );
             self.lost = lost;

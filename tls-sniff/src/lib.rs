@@ -4,7 +4,8 @@
 //!  cli, run      arguments → run → exit code
 //!  daemon        a live run        offline     a capture file
 //!   load, attach the kernel programs           interfaces  which interfaces there are
-//!   source       ring buffer | capture file ─► pipeline: decode ─► observation ─► sink
+//!   source       ring buffer | capture file ─► pipeline: session ─► observation ─► sink
+//!                                               reassembly: bytes in order
 //!                                               tls: what the bytes mean
 //! ```
 //!
@@ -17,7 +18,6 @@ pub mod attach;
 mod cli;
 pub mod clock;
 pub mod daemon;
-pub mod decode;
 pub mod ending;
 pub mod error;
 pub mod interfaces;
@@ -28,7 +28,9 @@ pub mod observation;
 pub mod offline;
 pub mod pipeline;
 pub mod privilege;
+pub mod reassembly;
 mod run;
+pub mod session;
 pub mod sink;
 pub mod source;
 pub mod tls;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
-//!  globals CAPTURE_LEN, EMIT_APPLICATION_DATA, HAS_XDP_LOAD_BYTES
+//!  globals CAPTURE_LEN, EMIT_APPLICATION_DATA, HAS_XDP_LOAD_BYTES, FLOW_SEED
 //!  verify  the TC programs always, one XDP program if XDP is wanted
 //! ```
 //!
@@ -36,8 +36,7 @@ compile_error!("the kernel object is little-endian: no big-endian machine has be
 /// What the kernel programs are told.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Payload bytes behind each event header: 0, or
-    /// [`config::MIN_CAPTURE_LEN`]..=[`config::MAX_CAPTURE_LEN`].
+    /// Payload bytes behind each event header, [`config::MIN_CAPTURE_LEN`]..=[`config::MAX_CAPTURE_LEN`].
     pub capture_len: u32,
     /// Emit application data records instead of only counting them.
     pub application_data: bool,
@@ -45,17 +44,26 @@ pub struct LoadOptions {
     pub ring_len: u32,
     /// Load the XDP program too.
     pub xdp: bool,
+    /// The key of the flow hash.
+    pub flow_seed: u64,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
-            capture_len: config::DEFAULT_CAPTURE_LEN,
+            capture_len: config::MAX_CAPTURE_LEN,
             application_data: false,
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
+            flow_seed: random_seed(),
         }
     }
+}
+
+/// Random bits, which the standard library takes from the kernel for its own hash maps.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// Why the kernel programs are not loaded.
@@ -181,6 +189,7 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
         .map_max_entries("EVENTS", options.ring_len)
         .override_global(config::CAPTURE_LEN, &capture_len, true)
         .override_global(config::EMIT_APPLICATION_DATA, &u8::from(options.application_data), true)
+        .override_global(config::FLOW_SEED, &options.flow_seed, true)
         .override_global(config::HAS_XDP_LOAD_BYTES, &u8::from(xdp_load_bytes), true)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;

@@ -1,4 +1,4 @@
-//! What tls-sniff tells: one observation for each handshake message, alert, or other record, and the
+//! What tls-sniff tells: an observation for each message, one for each connection's handshake, and the
 //! statistics of a run. docs/events.md documents how the sinks write it.
 
 use std::net::SocketAddr;
@@ -6,106 +6,94 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use tls_sniff_common::{
     counters::{Counter, CounterBlock, CounterKind},
-    event::Event,
-    flow::{Direction, Hook, socket_addr},
+    flow::{Direction, Hook},
+    headers::VlanTags,
     record::RecordHeader,
 };
 
 use crate::{
     clock::Timestamp,
     tls::{
-        alert::Alert, client_hello::ClientHello, handshake::HandshakeType, reader::ParseError,
-        server_hello::ServerHello,
+        alert::Alert,
+        certificate::Chain,
+        facts::{ClientFacts, ServerFacts},
+        handshake::HandshakeType,
+        message::{Message, Partial, Said},
+        names::NamedGroup,
+        weakness::Weakness,
     },
 };
 
-/// Something that was seen in one segment, borrowing its bytes.
-#[derive(Clone, Debug)]
-pub struct Observation<'a> {
-    /// When the packet was seen.
-    pub timestamp: Timestamp,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
-    /// The segment.
-    pub segment: &'a Event<'a>,
-    /// The record that the message stands in; not always the segment's first.
-    pub record: RecordHeader,
-    /// What it says.
-    pub message: Message<'a>,
-    /// Why bytes of it are missing, or `None` if all were there.
-    pub partial: Option<Partial>,
-    /// What in it contradicts the specification; what stands before that is reported.
-    pub malformed: Option<ParseError>,
+/// Something that was seen.
+#[derive(Debug)]
+pub enum Observation<'a> {
+    /// A message, when it became whole or was given up.
+    Message(MessageObservation<'a>),
+    /// A connection's handshake, when it was over.
+    Handshake(HandshakeObservation<'a>),
 }
 
-/// What a record, or one handshake message in it, says.
-#[derive(Clone, Debug)]
-pub enum Message<'a> {
-    /// A ClientHello.
-    ClientHello(ClientHello<'a>),
-    /// A ServerHello or HelloRetryRequest.
-    ServerHello(ServerHello<'a>),
-    /// Another handshake message, or a hello of which too little can be read.
-    Handshake(HandshakeType),
-    /// A handshake record that is encrypted.
-    EncryptedHandshake,
-    /// A handshake record that goes on with a message of the record before, or of which too little is at
-    /// hand to tell more.
-    UnknownHandshake,
-    /// An alert in plaintext.
-    Alert(Alert),
-    /// An encrypted alert.
-    EncryptedAlert,
-    /// An alert that is cut off.
-    UnknownAlert,
-    /// A ChangeCipherSpec.
+/// The kinds of events, as `--events` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum EventKind {
+    /// ClientHello
+    ClientHello,
+    /// ServerHello and HelloRetryRequest
+    ServerHello,
+    /// Certificate messages of TLS 1.2 and older
+    Certificate,
+    /// Alerts
+    Alert,
+    /// One for each connection, when its handshake is over
+    Handshake,
+    /// Every other handshake message
+    HandshakeMessage,
+    /// ChangeCipherSpec
     ChangeCipherSpec,
-    /// Application data.
+    /// Each record of application data, of every TLS connection: expensive
     ApplicationData,
 }
 
-/// Why an observation is not whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
-    /// It goes on in a later segment.
-    SegmentEnd,
-    /// It goes on in a later record.
-    RecordEnd,
-    /// It goes on behind what was captured of the segment (`--payload-bytes`, a snaplen).
-    CaptureLimit,
-}
+impl EventKind {
+    /// What is shown unless asked otherwise.
+    pub const DEFAULT: [Self; 5] =
+        [Self::ClientHello, Self::ServerHello, Self::Certificate, Self::Alert, Self::Handshake];
 
-impl Partial {
-    /// The word in events.
+    /// The name in events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SegmentEnd => "segment_end",
-            Self::RecordEnd => "record_end",
-            Self::CaptureLimit => "capture_limit",
+            Self::ClientHello => "client_hello",
+            Self::ServerHello => "server_hello",
+            Self::Certificate => "certificate",
+            Self::Alert => "alert",
+            Self::Handshake => "handshake",
+            Self::HandshakeMessage => "handshake_message",
+            Self::ChangeCipherSpec => "change_cipher_spec",
+            Self::ApplicationData => "application_data",
         }
     }
 }
 
-impl Observation<'_> {
-    /// Who sent it.
-    #[must_use]
-    pub fn source(&self) -> SocketAddr {
-        let header = &self.segment.header;
-        socket_addr(self.segment.ip, header.source, header.source_port)
-    }
+/// Where and how a segment was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Which way it crossed the interface.
+    pub direction: Direction,
+    /// What saw it.
+    pub hook: Hook,
+    /// Its VLAN tags.
+    pub vlan: VlanTags,
+}
 
-    /// To whom it went.
-    #[must_use]
-    pub fn destination(&self) -> SocketAddr {
-        let header = &self.segment.header;
-        socket_addr(self.segment.ip, header.destination, header.destination_port)
-    }
-
+impl Seen {
     /// Which way it crossed the interface, if that is known.
     #[must_use]
     pub const fn direction(&self) -> Option<&'static str> {
-        match self.segment.direction {
+        match self.direction {
             Direction::Ingress => Some("ingress"),
             Direction::Egress => Some("egress"),
             Direction::Unknown => None,
@@ -115,32 +103,247 @@ impl Observation<'_> {
     /// The kind of hook that saw it.
     #[must_use]
     pub const fn hook(&self) -> &'static str {
-        match self.segment.hook {
+        match self.hook {
             Hook::Xdp => "xdp",
             Hook::TcIngress | Hook::TcEgress => "tc",
             Hook::File => "file",
         }
     }
+}
 
-    /// Whether all bytes were seen and none contradicts the specification.
-    #[must_use]
-    pub const fn is_whole(&self) -> bool {
-        self.partial.is_none() && self.malformed.is_none()
-    }
+/// One message.
+#[derive(Debug)]
+pub struct MessageObservation<'a> {
+    /// The segment that completed it.
+    pub seen: Seen,
+    /// The interface by name, if there is one.
+    pub interface: Option<&'a str>,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom it went.
+    pub destination: SocketAddr,
+    /// Community ID version 1.
+    pub community_id: &'a str,
+    /// Sequence number of the first byte of the record in which it starts.
+    pub sequence: u32,
+    /// The record in which it starts.
+    pub record: RecordHeader,
+    /// How many records it is in.
+    pub records: u16,
+    /// What it says.
+    pub said: &'a Said<'a>,
+    /// What a whole hello comes to.
+    pub facts: Facts<'a>,
+}
 
+/// What was made of a message beyond its bytes.
+#[derive(Debug)]
+pub enum Facts<'a> {
+    /// Nothing.
+    None,
+    /// A ClientHello.
+    Client(&'a ClientFacts),
+    /// A ServerHello.
+    Server(&'a ServerFacts),
+    /// A Certificate message.
+    Chain(&'a Chain),
+}
+
+impl Observation<'_> {
     /// The kind of event.
     #[must_use]
-    pub const fn event(&self) -> &'static str {
-        match self.message {
-            Message::ClientHello(_) => "client_hello",
-            Message::ServerHello(_) => "server_hello",
-            Message::Handshake(_) | Message::EncryptedHandshake | Message::UnknownHandshake => {
-                "handshake_message"
-            }
-            Message::Alert(_) | Message::EncryptedAlert | Message::UnknownAlert => "alert",
-            Message::ChangeCipherSpec => "change_cipher_spec",
-            Message::ApplicationData => "application_data",
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Message(message) => message.kind(),
+            Self::Handshake(_) => EventKind::Handshake,
         }
+    }
+}
+
+impl MessageObservation<'_> {
+    /// The kind of event.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self.said.message {
+            Message::ClientHello(_)
+            | Message::Ssl2ClientHello(_)
+            | Message::Handshake(HandshakeType::CLIENT_HELLO) => EventKind::ClientHello,
+            Message::ServerHello(_)
+            | Message::Ssl2ServerHello(_)
+            | Message::Handshake(HandshakeType::SERVER_HELLO) => EventKind::ServerHello,
+            Message::Certificate(_) => EventKind::Certificate,
+            Message::ServerKeyExchange(_)
+            | Message::Handshake(_)
+            | Message::EncryptedHandshake
+            | Message::UnknownHandshake => EventKind::HandshakeMessage,
+            Message::Alert(_) | Message::EncryptedAlert | Message::UnknownAlert => EventKind::Alert,
+            Message::ChangeCipherSpec => EventKind::ChangeCipherSpec,
+            Message::ApplicationData => EventKind::ApplicationData,
+        }
+    }
+}
+
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// Who sends the ClientHello.
+    Client,
+    /// Who answers it.
+    Server,
+}
+
+impl Party {
+    /// The name in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Both sides are through.
+    Completed,
+    /// An alert ended it; `None` if it was encrypted or cut off.
+    Alert {
+        /// Who sent it.
+        by: Party,
+        /// Which.
+        alert: Option<Alert>,
+    },
+    /// TLS 1.3: a record of the size of an alert where none should be, then the end. Inferred.
+    ProbableEncryptedAlert {
+        /// Who sent it.
+        by: Party,
+    },
+    /// RST.
+    Reset {
+        /// Who sent it.
+        by: Party,
+    },
+    /// FIN.
+    Closed {
+        /// Who sent it first.
+        by: Party,
+    },
+    /// The server answered, and nothing came for a long time.
+    TimedOut,
+    /// The server never answered the ClientHello.
+    NoAnswer,
+    /// The answer to the ClientHello is no TLS.
+    NotTls,
+    /// The run or the capture ended first.
+    StillOpen,
+    /// Too little of it was seen to tell.
+    Partial,
+}
+
+impl Outcome {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Alert { .. } => "alert",
+            Self::ProbableEncryptedAlert { .. } => "probable_encrypted_alert",
+            Self::Reset { .. } => "reset",
+            Self::Closed { .. } => "closed",
+            Self::TimedOut => "timed_out",
+            Self::NoAnswer => "no_answer",
+            Self::NotTls => "not_tls",
+            Self::StillOpen => "still_open",
+            Self::Partial => "partial",
+        }
+    }
+
+    /// Who ended it.
+    #[must_use]
+    pub const fn by(self) -> Option<Party> {
+        match self {
+            Self::Alert { by, .. }
+            | Self::ProbableEncryptedAlert { by }
+            | Self::Reset { by }
+            | Self::Closed { by } => Some(by),
+            _ => None,
+        }
+    }
+}
+
+/// A connection's handshake, when it was over.
+#[derive(Debug)]
+pub struct HandshakeObservation<'a> {
+    /// When it was over, or given up.
+    pub timestamp: Timestamp,
+    /// The first segment.
+    pub first: Seen,
+    /// The interface by name, if there is one.
+    pub interface: Option<&'a str>,
+    /// Who sent the ClientHello.
+    pub client: SocketAddr,
+    /// Who answered.
+    pub server: SocketAddr,
+    /// Community ID version 1.
+    pub community_id: &'a str,
+    /// What the ClientHello offered; of two, the second, which answers a HelloRetryRequest.
+    pub client_hello: Option<&'a ClientFacts>,
+    /// What the ServerHello chose.
+    pub server_hello: Option<&'a ServerFacts>,
+    /// The negotiated version.
+    pub version: Option<u16>,
+    /// Whether the server asked for a second ClientHello.
+    pub hello_retry_request: bool,
+    /// The named group of the key exchange.
+    pub group: Option<u16>,
+    /// Whether a session is resumed; `None` if that cannot be told.
+    pub resumed: Option<bool>,
+    /// The server's certificates, TLS 1.2 and older.
+    pub server_certificates: Option<&'a Chain>,
+    /// The client's.
+    pub client_certificates: Option<&'a Chain>,
+    /// From SYN to SYN-ACK, ns.
+    pub syn_to_syn_ack: Option<i64>,
+    /// From SYN-ACK to the ClientHello, ns.
+    pub syn_ack_to_hello: Option<i64>,
+    /// From the first segment of the handshake to its completion, ns.
+    pub duration: Option<i64>,
+    /// TCP payload bytes that client and server sent from the first segment of the handshake on.
+    pub bytes: [u32; 2],
+    /// Zeek's letters.
+    pub history: &'a str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What is weak in it.
+    pub weaknesses: &'a [Weakness],
+    /// Why messages of it are missing.
+    pub partial: Option<Partial>,
+    /// Segments said two things about the same bytes; the first counts.
+    pub overlap: bool,
+}
+
+impl HandshakeObservation<'_> {
+    /// Whether the key exchange holds against a quantum computer as far as is known.
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        self.group.is_some_and(|group| NamedGroup(group).is_post_quantum())
+    }
+
+    /// Whether the handshake came to its end.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.outcome == Outcome::Completed
     }
 }
 
@@ -166,10 +369,16 @@ pub struct PipelineCounters {
     pub received: u64,
     /// Events that were no events of this build.
     pub undecodable: u64,
+    /// Events of connections that are no longer, or not yet, in their handshake, and say nothing alone.
+    pub unrelated: u64,
+    /// Segments with more messages than are taken of one: what is beyond is no observation.
+    pub crowded_segments: u64,
+    /// Connections whose handshake was followed.
+    pub connections: u64,
+    /// Connections given up to keep memory bounded; their observations say `memory`.
+    pub evicted: u64,
     /// Observations made: `written` + `dropped` + `beyond_count`.
     pub observations: u64,
-    /// Segments with more messages than are reported of one: what is beyond is no observation.
-    pub crowded_segments: u64,
     /// Observations handed to the output.
     pub written: u64,
     /// Observations that a slow output had no room for.

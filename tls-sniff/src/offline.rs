@@ -1,4 +1,4 @@
-//! Reading a capture file: the kernel's walk and record test on its frames, then the same pipeline.
+//! Reading a capture file: the kernel's walk, gate and events on its frames, then the same pipeline.
 
 use std::{
     io,
@@ -11,28 +11,23 @@ use std::{
 };
 
 use tls_sniff_common::{
-    config,
     counters::{COUNTERS, Counter, CounterBlock},
-    event::{Event, EventHeader},
     flow::Hook,
-    inspect,
-    record::ContentType,
 };
-
 use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
-    decode::Sighting,
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
-    pipeline::{Pipeline, PipelineOptions},
+    observation::EventKind,
+    pipeline::{Pipeline, PipelineOptions, Sighting},
     sink::{Formatter, output::WhenFull},
-    source::file::{CaptureFile, Frame},
+    source::file::{CaptureFile, Examined, Examiner, Frame},
 };
 
 /// What an offline run is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OfflineOptions {
     /// Payload bytes of each segment to look at, as for the kernel programs.
     pub capture_len: u32,
@@ -91,7 +86,7 @@ fn read_all(
     } else {
         CaptureFile::open(path)?
     };
-    let mut pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Wait)
+    let mut pipeline = Pipeline::to_stdout(options.pipeline.clone(), formatter, WhenFull::Wait)
         .map_err(|source| Error::Process { what: "start the output thread", source })?;
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);
@@ -121,11 +116,13 @@ fn read(
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
+    let application_data = options.pipeline.events.contains(&EventKind::ApplicationData);
+    let examiner = Examiner::new(options.capture_len, application_data);
     while more()
         && let Some(frame) = file.next()?
     {
         count(counters, Counter::Seen);
-        let outcome = observe(&frame, options, pipeline);
+        let outcome = observe(&frame, &examiner, pipeline, counters);
         count(counters, outcome);
         if live && outcome == Counter::Emitted {
             pipeline.flush();
@@ -143,33 +140,20 @@ fn count(counters: &mut CounterBlock, counter: Counter) {
     }
 }
 
-/// What the kernel programs do, on one frame of a file.
-fn observe(frame: &Frame<'_>, options: &OfflineOptions, pipeline: &mut Pipeline) -> Counter {
-    let found = match inspect(&frame.packet, frame.link) {
-        Ok(found) => found,
+/// Takes a frame through the gate to the pipeline, and says what to count it as.
+fn observe(
+    frame: &Frame<'_>,
+    examiner: &Examiner,
+    pipeline: &mut Pipeline,
+    counters: &mut CounterBlock,
+) -> Counter {
+    let Examined { event, evicted } = match examiner.examine(frame) {
+        Ok(examined) => examined,
         Err(skipped) => return skipped,
     };
-    if found.record.content_type == ContentType::ApplicationData
-        && !options.pipeline.application_data
-    {
-        return Counter::ApplicationData;
+    if evicted {
+        count(counters, Counter::FlowEvicted);
     }
-    let mut header = EventHeader::default();
-    if header.describe(&frame.packet, frame.link, &found).is_none() {
-        return Counter::ReadFailed;
-    }
-    let there = frame.packet.bytes.len().saturating_sub(found.segment.payload_offset);
-    let limit = options.capture_len.min(config::MAX_CAPTURE_LEN) as usize;
-    let captured = limit.min(found.segment.payload_len).min(there);
-    header.captured_len = u16::try_from(captured).unwrap_or(u16::MAX);
-    header.hook = Hook::File as u8;
-    header.direction = frame.direction as u8;
-    let start = found.segment.payload_offset;
-    let payload = frame.packet.bytes.get(start..start + captured).unwrap_or_default();
-    let Ok(event) = Event::new(header, payload) else {
-        pipeline.undecodable();
-        return Counter::Emitted;
-    };
     let sighting =
         Sighting { timestamp: Timestamp(frame.timestamp_ns), interface: frame.interface };
     pipeline.event(&event, sighting);

@@ -1,4 +1,4 @@
-//! The stages behind a source, put together: event → observations → formatted → output.
+//! The stages behind a source, put together: event → sessions → observations → formatted → output.
 
 use std::{io, time::Instant};
 
@@ -6,30 +6,64 @@ use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
 use crate::{
     clock::Timestamp,
-    decode::{self, Sighting},
-    observation::{PipelineCounters, Stats},
+    observation::{EventKind, Observation, PipelineCounters, Seen, Stats},
+    session::{Limits, Sessions},
     sink::{
         Formatter,
         output::{Output, WhenFull, Written},
     },
 };
 
-/// What the pipeline is told.
+/// Where and when a segment was seen.
 #[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// When.
+    pub timestamp: Timestamp,
+    /// The interface by name.
+    pub interface: Option<&'a str>,
+}
+
+/// What the pipeline is told.
+#[derive(Clone, Debug)]
 pub struct PipelineOptions {
-    /// Report application data records.
-    pub application_data: bool,
+    /// Which events to write.
+    pub events: Vec<EventKind>,
     /// Stop after this many observations.
     pub count: Option<u64>,
 }
 
 /// One run's stages and their counters.
 pub struct Pipeline {
+    sessions: Sessions,
+    writer: Writer,
+    started: Instant,
+}
+
+/// What becomes of observations.
+struct Writer {
     options: PipelineOptions,
     formatter: Formatter,
     output: Output,
     counters: PipelineCounters,
-    started: Instant,
+}
+
+impl Writer {
+    fn is_done(&self) -> bool {
+        self.options.count.is_some_and(|count| self.counters.observations >= count)
+    }
+
+    fn write(&mut self, observation: &Observation<'_>) {
+        let Self { options, formatter, output, counters } = self;
+        if !options.events.contains(&observation.kind()) {
+            return;
+        }
+        counters.observations += 1;
+        if options.count.is_some_and(|count| counters.observations > count) {
+            counters.beyond_count += 1;
+        } else {
+            output.event(|batch| formatter.observation(observation, batch));
+        }
+    }
 }
 
 impl Pipeline {
@@ -45,69 +79,88 @@ impl Pipeline {
     ) -> io::Result<Self> {
         let output = Output::start(io::stdout(), when_full)?;
         let counters = PipelineCounters::default();
-        Ok(Self { options, formatter, output, counters, started: Instant::now() })
+        let writer = Writer { options, formatter, output, counters };
+        let application_data = writer.options.events.contains(&EventKind::ApplicationData);
+        let sessions = Sessions::new(Limits { application_data, ..Limits::default() });
+        Ok(Self { sessions, writer, started: Instant::now() })
     }
 
     /// Takes one event.
     pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
-        self.counters.received += 1;
-        let Self { options, formatter, output, counters, .. } = self;
-        let crowded = decode::decode(event, sighting, options.application_data, |observation| {
-            counters.observations += 1;
-            if options.count.is_some_and(|count| counters.observations > count) {
-                counters.beyond_count += 1;
-            } else {
-                output.event(|batch| formatter.observation(observation, batch));
-            }
+        self.writer.counters.received += 1;
+        let seen = Seen {
+            timestamp: sighting.timestamp,
+            direction: event.direction,
+            hook: event.hook,
+            vlan: event.vlan(),
+        };
+        let Self { sessions, writer, .. } = self;
+        sessions.event(event, sighting.interface, seen, &mut |observation| {
+            writer.write(observation);
         });
-        counters.crowded_segments += u64::from(crowded);
+    }
+
+    /// Looks after handshakes that have been silent for too long, while no events come.
+    pub fn tick(&mut self, now: Timestamp) {
+        let Self { sessions, writer, .. } = self;
+        sessions.tick(now, &mut |observation| writer.write(observation));
     }
 
     /// Takes note of bytes that were no event, and returns how many such there were.
     pub const fn undecodable(&mut self) -> u64 {
-        self.counters.received += 1;
-        self.counters.undecodable += 1;
-        self.counters.undecodable
+        self.writer.counters.received += 1;
+        self.writer.counters.undecodable += 1;
+        self.writer.counters.undecodable
     }
 
     /// Whether `count` is reached.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.options.count.is_some_and(|count| self.counters.observations >= count)
+        self.writer.is_done()
     }
 
     /// Lets the output have what there is.
     pub fn flush(&mut self) {
-        self.output.flush();
+        self.writer.output.flush();
     }
 
     /// The output, to see whether it is still there.
     #[must_use]
     pub const fn output(&self) -> &Output {
-        &self.output
+        &self.writer.output
     }
 
     /// Writes the statistics and ends the output.
     #[must_use]
     pub fn finish(
-        mut self,
+        self,
         hooks: Vec<(Hook, CounterBlock)>,
         skipped_link_types: Vec<(u32, u64)>,
         limit: std::time::Duration,
     ) -> (Stats, Written) {
-        self.output.flush();
-        self.counters.written = self.output.written();
-        self.counters.dropped = self.output.dropped();
+        let Self { mut sessions, mut writer, started } = self;
+        if !writer.is_done() && !writer.output.is_closed() {
+            sessions.finish(&mut |observation| writer.write(observation));
+        }
+        let Writer { mut formatter, mut output, mut counters, .. } = writer;
+        output.flush();
+        counters.written = output.written();
+        counters.dropped = output.dropped();
+        let of_sessions = sessions.counters();
+        counters.connections = of_sessions.connections;
+        counters.evicted = of_sessions.evicted;
+        counters.unrelated = of_sessions.unrelated;
+        counters.crowded_segments = of_sessions.crowded_segments;
         let stats = Stats {
             timestamp: Timestamp::now(),
-            seconds: self.started.elapsed().as_secs_f64(),
+            seconds: started.elapsed().as_secs_f64(),
             hooks,
-            pipeline: self.counters,
+            pipeline: counters,
             skipped_link_types,
         };
         let mut last = Vec::new();
-        self.formatter.stats(&stats, &mut last);
-        let written = self.output.finish(&last, limit);
+        formatter.stats(&stats, &mut last);
+        let written = output.finish(&last, limit);
         (stats, written)
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     daemon::{self, LiveOptions, Selection},
     error::Error,
     load::LoadOptions,
+    observation::EventKind,
     offline::{self, OfflineOptions},
     pipeline::PipelineOptions,
     sink::{Formatter, text::Columns},
@@ -49,8 +50,11 @@ fn run(cli: Cli) -> Result<(), Error> {
         Some(format) => format == Format::Text,
         None => io::stdout().is_terminal(),
     };
-    let formatter = if text { Formatter::Text(Columns::default()) } else { Formatter::Json };
-    let pipeline = PipelineOptions { application_data: cli.application_data, count: cli.count };
+    let formatter =
+        if text { Formatter::Text(Columns::default()) } else { Formatter::Json(cli.json_profile) };
+    let attach = cli.attach_options();
+    let application_data = cli.events.contains(&EventKind::ApplicationData);
+    let pipeline = PipelineOptions { events: cli.events, count: cli.count };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -59,15 +63,15 @@ fn run(cli: Cli) -> Result<(), Error> {
         let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
         return runtime.block_on(offline::run(path, options, formatter));
     }
-    let attach = cli.attach_options();
     let options = LiveOptions {
         selection: selection(&cli.interface),
         attach,
         load: LoadOptions {
             capture_len: cli.payload_bytes,
-            application_data: cli.application_data,
+            application_data,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
+            ..LoadOptions::default()
         },
         pipeline,
     };

@@ -16,6 +16,9 @@ use tls_sniff_common::{
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 const XDP_PASS: u32 = 2;
 
+/// The key of the flow hash in [`Bench::default`].
+pub(crate) const SEED: u64 = 0x7e57;
+
 /// One of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
@@ -72,7 +75,7 @@ impl Bench {
     }
 
     pub(crate) fn default() -> Result<Self> {
-        Self::load(LoadOptions { xdp: true, ..LoadOptions::default() })
+        Self::load(LoadOptions { xdp: true, flow_seed: SEED, ..LoadOptions::default() })
     }
 
     pub(crate) fn verified_instructions(&mut self, at: At) -> Result<Option<u32>> {

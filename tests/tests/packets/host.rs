@@ -2,26 +2,30 @@
 
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff_common::{
+    Flows, arrival,
     counters::Counter,
     event::{Event, EventHeader},
-    inspect,
+    flow::FlowId,
+    gate::{BUCKETS, Bucket, Emission},
+    headers::{self, LinkLayer, Segment},
+    is_pure_acknowledgement, judge,
     packet::CapturedPacket,
-    record::ContentType,
 };
 
-use super::{At, Bench, hello, link, stacks};
+use super::{At, Bench, bench::SEED, hello, link, stacks};
 
 /// Test runs take no packet shorter than an Ethernet header and one byte.
 const SHORTEST: usize = 15;
 
 pub(crate) fn cut_and_damaged_packets() -> Result<()> {
     let mut bench = Bench::default()?;
+    let table = Table::new();
     let mut compared = 0;
     for at in At::ALL {
         for (name, stack) in stacks(at.is_raw()) {
             let whole = stack.tcp(40000, 443).tcp_options(8).payload(&hello(20)).build();
             for packet in cut(&whole).chain(damaged(&whole)) {
-                let same = compare(&mut bench, at, &packet)
+                let same = compare(&mut bench, &table, at, &packet)
                     .with_context(|| format!("{name}, {at:?}, {packet:02x?}"))?;
                 compared += usize::from(same);
             }
@@ -50,19 +54,54 @@ fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// The gate's table on the host, which goes through the same packets as the kernel's.
+pub(crate) struct Table(Vec<Bucket>);
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self(std::iter::repeat_with(Bucket::default).take(BUCKETS).collect())
+    }
+}
+
+impl Flows for Table {
+    fn bucket(&self, flow: FlowId) -> Option<&Bucket> {
+        self.0.get(flow.bucket(BUCKETS))
+    }
+
+    fn now(&self) -> u64 {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+        u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap()
+    }
+}
+
+/// Test runs are on the loopback interface, unless another one is asked for.
+const INTERFACE: u64 = 1;
+
+fn on_host(
+    packet: &CapturedPacket<'_>,
+    link: LinkLayer,
+    table: &Table,
+) -> Result<(Segment, Emission), Counter> {
+    let mut segment = headers::walk(packet, link)?;
+    if is_pure_acknowledgement(&segment) {
+        return Err(Counter::NoPayload);
+    }
+    let arrival = arrival(packet, &mut segment, SEED ^ INTERFACE)?;
+    judge(table, &arrival, false).map(|emission| (segment, emission))
+}
+
 /// `false` if the kernel does not take such a packet for a test run.
-fn compare(bench: &mut Bench, at: At, packet: &[u8]) -> Result<bool> {
+pub(crate) fn compare(bench: &mut Bench, table: &Table, at: At, packet: &[u8]) -> Result<bool> {
     let Some(seen) = bench.run_if_it_fits(at, packet)? else { return Ok(false) };
     let captured = CapturedPacket::from(packet);
-    let expected = match inspect(&captured, link(at)) {
+    let expected = match on_host(&captured, link(at), table) {
         Err(counter) => counter,
-        Ok(found) if found.record.content_type == ContentType::ApplicationData => {
-            Counter::ApplicationData
-        }
-        Ok(found) => {
+        Ok((segment, emission)) => {
             let mut header = EventHeader::default();
-            ensure!(header.describe(&captured, link(at), &found).is_some());
-            same_event(&seen.event()?, header)?;
+            ensure!(header.describe(&captured, link(at), &segment).is_some());
+            let event = seen.event()?;
+            same_event(&event, header)?;
+            ensure!((event.header.syn_time == 0) == (emission.syn_time == 0));
             Counter::Emitted
         }
     };
@@ -76,6 +115,8 @@ fn compare(bench: &mut Bench, at: At, packet: &[u8]) -> Result<bool> {
 fn same_event(kernel: &Event<'_>, host: EventHeader) -> Result<()> {
     let expected = EventHeader {
         timestamp: kernel.header.timestamp,
+        syn_time: kernel.header.syn_time,
+        syn_ack_time: kernel.header.syn_ack_time,
         interface: kernel.header.interface,
         captured_len: kernel.header.captured_len,
         hook: kernel.header.hook,

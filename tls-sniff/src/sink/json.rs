@@ -1,29 +1,63 @@
-//! JSON lines: one object an event, fields that do not apply left out. docs/events.md documents them.
+//! JSON lines: one object an event, fields that do not apply left out. docs/events.md documents the native
+//! form, docs/events.schema.json pins it; the other profiles have the names of the tools that others run.
 
-use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
+mod certificate;
+mod ecs;
+mod eve;
+mod handshake;
+mod message;
+mod stats;
+mod zeek;
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
-use tls_sniff_common::{
-    counters::{Counter, CounterBlock},
-    flow::Hook,
-};
+use std::{fmt::Display, net::SocketAddr};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use tls_sniff_common::headers::VlanTags;
 
 use crate::{
-    observation::{Message, Observation, PipelineCounters, Stats},
-    tls::{
-        fingerprint,
-        names::{CipherSuite, Printable, ProtocolVersion},
-    },
+    observation::{Observation, Stats},
+    tls::names::Printable,
 };
 
-/// Appends an observation as one line.
-pub fn observation(observation: &Observation<'_>, out: &mut Vec<u8>) {
-    line(&Line(observation), out);
+/// The version of the native form. Fields and values may be added within one; one that is removed, renamed or
+/// given another meaning makes a new one.
+const SCHEMA: u32 = 1;
+
+/// Whose names the fields have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// All events, as docs/events.md has them
+    #[default]
+    Native,
+    /// One line for each handshake, as in Zeek's ssl.log
+    Zeek,
+    /// One line for each handshake, as Suricata's EVE event `tls`
+    Eve,
+    /// One line for each handshake, in the Elastic Common Schema
+    Ecs,
+}
+
+/// Appends an observation as one line; nothing if the profile has no place for it.
+pub fn observation(profile: Profile, observation: &Observation<'_>, out: &mut Vec<u8>) {
+    match (profile, observation) {
+        (Profile::Native, Observation::Message(it)) => line(&message::Line(it), out),
+        (Profile::Native, Observation::Handshake(it)) => line(&handshake::Line(it), out),
+        (Profile::Zeek, Observation::Handshake(it)) => line(&zeek::Line(it), out),
+        (Profile::Eve, Observation::Handshake(it)) => line(&eve::Line(it), out),
+        (Profile::Ecs, Observation::Handshake(it)) => line(&ecs::Line(it), out),
+        (_, Observation::Message(_)) => {}
+    }
 }
 
 /// Appends the statistics as one line.
-pub fn stats(stats: &Stats, out: &mut Vec<u8>) {
-    line(&StatsLine::from(stats), out);
+pub fn stats(profile: Profile, stats: &Stats, out: &mut Vec<u8>) {
+    let native = stats::Line::from(stats);
+    match profile {
+        Profile::Native => line(&native, out),
+        Profile::Zeek => line(&zeek::StatsLine::from(native), out),
+        Profile::Eve => line(&eve::StatsLine::from(native), out),
+        Profile::Ecs => line(&ecs::StatsLine::from(native), out),
+    }
 }
 
 fn line(value: &impl Serialize, out: &mut Vec<u8>) {
@@ -45,6 +79,11 @@ impl<T: Display> Serialize for Shown<T> {
     }
 }
 
+/// Bytes from the network, made harmless.
+const fn text(bytes: &[u8]) -> Shown<Printable<'_>> {
+    Shown(Printable(bytes))
+}
+
 /// Serializes an iterator as a list, without a vector in between.
 struct List<I>(I);
 
@@ -54,156 +93,44 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for List<I> {
     }
 }
 
-struct Line<'a, 'b>(&'a Observation<'b>);
-
-impl Serialize for Line<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let observation = self.0;
-        let header = &observation.segment.header;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timestamp", &Shown(observation.timestamp))?;
-        map.serialize_entry("event", observation.event())?;
-        if let Some(interface) = observation.interface {
-            map.serialize_entry("interface", &Shown(Printable(interface.as_bytes())))?;
-        }
-        if let Some(direction) = observation.direction() {
-            map.serialize_entry("direction", direction)?;
-        }
-        map.serialize_entry("hook", observation.hook())?;
-        endpoint(&mut map, ["source_address", "source_port"], observation.source())?;
-        endpoint(&mut map, ["destination_address", "destination_port"], observation.destination())?;
-        let vlan = observation.segment.vlan();
-        if vlan.count > 0 {
-            let ids = vlan.tci.iter().take(vlan.count.into()).map(|tci| tci & 0x0fff);
-            map.serialize_entry("vlan", &List(ids))?;
-        }
-        map.serialize_entry("tcp_sequence", &header.tcp_sequence)?;
-        map.serialize_entry("tcp_acknowledgement", &header.tcp_acknowledgement)?;
-        map.serialize_entry("payload_length", &header.payload_len)?;
-        map.serialize_entry("content_type", observation.record.content_type.as_str())?;
-        map.serialize_entry("record_version", &Shown(ProtocolVersion(observation.record.version)))?;
-        map.serialize_entry("record_length", &observation.record.length)?;
-        message(&mut map, &observation.message)?;
-        if observation.is_whole() {
-            fingerprints(&mut map, &observation.message)?;
-        }
-        if let Some(partial) = observation.partial {
-            map.serialize_entry("partial", partial.as_str())?;
-        }
-        if let Some(malformed) = observation.malformed {
-            map.serialize_entry("malformed", &Shown(malformed))?;
-        }
-        map.end()
-    }
+/// Code points by their names.
+fn shown<I: Iterator + Clone, T: Display>(
+    items: I,
+    name: impl Fn(I::Item) -> T + Clone,
+) -> List<impl Iterator<Item = Shown<T>> + Clone> {
+    List(items.map(move |item| Shown(name(item))))
 }
 
-fn endpoint<M: serde::ser::SerializeMap>(
+/// Writes a field if it has a value.
+fn some<M: SerializeMap>(
+    map: &mut M,
+    name: &'static str,
+    value: Option<impl Serialize>,
+) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
+}
+
+/// Writes a field if what it says is true: what is false is left out.
+fn flag<M: SerializeMap>(map: &mut M, name: &'static str, value: bool) -> Result<(), M::Error> {
+    some(map, name, value.then_some(true))
+}
+
+fn endpoint<M: SerializeMap>(
     map: &mut M,
     [address, port]: [&'static str; 2],
-    socket: std::net::SocketAddr,
+    socket: SocketAddr,
 ) -> Result<(), M::Error> {
-    let ip: IpAddr = socket.ip();
-    map.serialize_entry(address, &ip)?;
+    map.serialize_entry(address, &socket.ip())?;
     map.serialize_entry(port, &socket.port())
 }
 
-fn message<M: serde::ser::SerializeMap>(
-    map: &mut M,
-    message: &Message<'_>,
-) -> Result<(), M::Error> {
-    match message {
-        Message::ClientHello(hello) => {
-            map.serialize_entry("handshake_type", "client_hello")?;
-            map.serialize_entry("legacy_version", &Shown(ProtocolVersion(hello.legacy_version)))?;
-            let versions = hello.offered_versions().map(|version| Shown(ProtocolVersion(version)));
-            if versions.clone().next().is_some() {
-                map.serialize_entry("offered_versions", &List(versions))?;
-            }
-            if let Some(name) = hello.sni() {
-                map.serialize_entry("sni", &Shown(Printable(name)))?;
-            }
-            if let Some(protocols) = hello.alpn() {
-                map.serialize_entry("alpn", &List(protocols.map(|name| Shown(Printable(name)))))?;
-            }
-            Ok(())
-        }
-        Message::ServerHello(hello) => {
-            map.serialize_entry("handshake_type", "server_hello")?;
-            map.serialize_entry("hello_retry_request", &hello.is_hello_retry_request())?;
-            if let Some(version) = hello.selected_version() {
-                map.serialize_entry("version", &Shown(ProtocolVersion(version)))?;
-            }
-            map.serialize_entry("cipher_suite", &Shown(CipherSuite(hello.cipher_suite)))?;
-            if let Some(mut protocols) = hello.alpn()
-                && let Some(protocol) = protocols.next()
-            {
-                map.serialize_entry("alpn", &Shown(Printable(protocol)))?;
-            }
-            Ok(())
-        }
-        Message::Handshake(handshake_type) => {
-            map.serialize_entry("handshake_type", &Shown(handshake_type))
-        }
-        Message::Alert(alert) => {
-            map.serialize_entry("level", &Shown(alert.level))?;
-            map.serialize_entry("description", &Shown(alert.description))
-        }
-        Message::EncryptedHandshake | Message::EncryptedAlert => {
-            map.serialize_entry("encrypted", &true)
-        }
-        Message::UnknownHandshake
-        | Message::UnknownAlert
-        | Message::ChangeCipherSpec
-        | Message::ApplicationData => Ok(()),
-    }
+/// VLAN ids, outermost first.
+fn vlan<M: SerializeMap>(map: &mut M, tags: VlanTags) -> Result<(), M::Error> {
+    let ids = tags.tci.iter().take(tags.count.into()).map(|tci| tci & 0x0fff);
+    some(map, "vlan", (tags.count > 0).then_some(List(ids)))
 }
 
-fn fingerprints<M: serde::ser::SerializeMap>(
-    map: &mut M,
-    message: &Message<'_>,
-) -> Result<(), M::Error> {
-    match message {
-        Message::ClientHello(hello) => {
-            let prints = fingerprint::client(hello);
-            map.serialize_entry("ja3", &prints.ja3)?;
-            map.serialize_entry("ja4", &prints.ja4)?;
-            map.serialize_entry("ja4_r", &prints.ja4_r)
-        }
-        Message::ServerHello(hello) => map.serialize_entry("ja3s", &fingerprint::ja3s(hello)),
-        _ => Ok(()),
-    }
-}
-
-#[derive(Serialize)]
-struct StatsLine<'a> {
-    timestamp: Shown<crate::clock::Timestamp>,
-    event: &'static str,
-    duration_seconds: f64,
-    hooks: BTreeMap<&'static str, Counts<'a>>,
-    pipeline: PipelineCounters,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    skipped_link_types: BTreeMap<u32, u64>,
-}
-
-impl<'a> From<&'a Stats> for StatsLine<'a> {
-    fn from(stats: &'a Stats) -> Self {
-        let name = |(hook, block): &'a (Hook, CounterBlock)| (hook.as_str(), Counts(block));
-        Self {
-            timestamp: Shown(stats.timestamp),
-            event: "stats",
-            duration_seconds: (stats.seconds * 1000.0).round() / 1000.0,
-            hooks: stats.hooks.iter().map(name).collect(),
-            pipeline: stats.pipeline,
-            skipped_link_types: stats.skipped_link_types.iter().copied().collect(),
-        }
-    }
-}
-
-/// A block with its names.
-struct Counts<'a>(&'a CounterBlock);
-
-impl Serialize for Counts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Counter::ALL.iter().map(|counter| counter.as_str()).zip(self.0))
-    }
+/// ns as µs.
+const fn microseconds(ns: i64) -> i64 {
+    ns / 1000
 }

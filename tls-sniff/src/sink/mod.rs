@@ -12,7 +12,7 @@ use crate::observation::{Observation, Stats};
 #[derive(Debug)]
 pub enum Formatter {
     /// One JSON object a line.
-    Json,
+    Json(json::Profile),
     /// Aligned text for people.
     Text(text::Columns),
 }
@@ -21,7 +21,7 @@ impl Formatter {
     /// Appends one observation, its line end included.
     pub fn observation(&mut self, observation: &Observation<'_>, out: &mut Vec<u8>) {
         match self {
-            Self::Json => json::observation(observation, out),
+            Self::Json(profile) => json::observation(*profile, observation, out),
             Self::Text(columns) => columns.observation(observation, out),
         }
     }
@@ -29,7 +29,7 @@ impl Formatter {
     /// Appends the statistics, their line end included.
     pub fn stats(&mut self, stats: &Stats, out: &mut Vec<u8>) {
         match self {
-            Self::Json => json::stats(stats, out),
+            Self::Json(profile) => json::stats(*profile, stats, out),
             Self::Text(_) => text::stats(stats, out),
         }
     }

@@ -5,8 +5,14 @@ use std::io::Write as _;
 use tls_sniff_common::counters::{Counter, CounterKind};
 
 use crate::{
-    observation::{Message, Observation, Stats},
-    tls::names::{CipherSuite, Printable, ProtocolVersion},
+    clock::Timestamp,
+    observation::{
+        Facts, HandshakeObservation, MessageObservation, Observation, Outcome, Seen, Stats,
+    },
+    tls::{
+        message::Message,
+        names::{CipherSuite, NamedGroup, Printable, ProtocolVersion},
+    },
 };
 
 /// Column widths, which grow with what was shown so far.
@@ -17,22 +23,57 @@ pub struct Columns {
     destination: usize,
 }
 
+/// What every line starts with.
+struct Head<'a> {
+    timestamp: Timestamp,
+    interface: Option<&'a str>,
+    direction: Option<&'static str>,
+    source: std::net::SocketAddr,
+    destination: std::net::SocketAddr,
+}
+
 impl Columns {
     /// Appends an observation as one line.
     pub fn observation(&mut self, observation: &Observation<'_>, out: &mut Vec<u8>) {
+        match observation {
+            Observation::Message(it) => {
+                let Seen { timestamp, .. } = it.seen;
+                let (interface, direction) = (it.interface, it.seen.direction());
+                let (source, destination) = (it.source, it.destination);
+                self.head(&Head { timestamp, interface, direction, source, destination }, out);
+                message(it, out);
+                if let Some(partial) = it.said.partial {
+                    write(out, format_args!("  (partial: {})", partial.as_str()));
+                }
+                if let Some(malformed) = it.said.malformed {
+                    write(out, format_args!("  (malformed: {malformed})"));
+                }
+            }
+            Observation::Handshake(it) => {
+                let (interface, direction) = (it.interface, None);
+                let (source, destination) = (it.client, it.server);
+                let timestamp = it.timestamp;
+                self.head(&Head { timestamp, interface, direction, source, destination }, out);
+                handshake(it, out);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    fn head(&mut self, head: &Head<'_>, out: &mut Vec<u8>) {
         // A capture file may call its interfaces anything.
-        let interface = Printable(observation.interface.unwrap_or_default().as_bytes()).to_string();
-        let direction = match observation.direction() {
+        let interface = Printable(head.interface.unwrap_or_default().as_bytes()).to_string();
+        let direction = match head.direction {
             Some("ingress") => "in",
             Some(_) => "out",
             None => "",
         };
-        let source = observation.source().to_string();
-        let destination = observation.destination().to_string();
+        let source = head.source.to_string();
+        let destination = head.destination.to_string();
         self.interface = self.interface.max(interface.len());
         self.source = self.source.max(source.len());
         self.destination = self.destination.max(destination.len());
-        let timestamp = observation.timestamp.to_string();
+        let timestamp = head.timestamp.to_string();
         // "2026-01-02T03:04:05.678901234Z": the time of day, to the microsecond.
         let time = timestamp.get(11..26).unwrap_or(&timestamp);
         let Self {
@@ -46,14 +87,6 @@ impl Columns {
                 "{time}  {interface:interface_width$} {direction:3}  {source:source_width$} > {destination:destination_width$}  "
             ),
         );
-        message(observation, out);
-        if let Some(partial) = observation.partial {
-            write(out, format_args!("  (partial: {})", partial.as_str()));
-        }
-        if let Some(malformed) = observation.malformed {
-            write(out, format_args!("  (malformed: {malformed})"));
-        }
-        out.push(b'\n');
     }
 }
 
@@ -62,9 +95,9 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _infallible = out.write_fmt(text);
 }
 
-fn message(observation: &Observation<'_>, out: &mut Vec<u8>) {
-    let record_version = ProtocolVersion(observation.record.version);
-    match &observation.message {
+fn message(it: &MessageObservation<'_>, out: &mut Vec<u8>) {
+    let record_version = ProtocolVersion(it.record.version);
+    match &it.said.message {
         Message::ClientHello(hello) => {
             write(out, format_args!("client_hello  "));
             list(out, hello.offered_versions().map(ProtocolVersion));
@@ -75,7 +108,14 @@ fn message(observation: &Observation<'_>, out: &mut Vec<u8>) {
                 write(out, format_args!("  alpn="));
                 list(out, protocols.map(Printable));
             }
+            if let Facts::Client(facts) = it.facts
+                && let Some(prints) = &facts.fingerprints
+            {
+                write(out, format_args!("  ja4={}", prints.ja4));
+            }
         }
+        Message::Ssl2ClientHello(_) => write(out, format_args!("client_hello  (SSLv2 form)")),
+        Message::Ssl2ServerHello(_) => write(out, format_args!("server_hello  SSL 2.0")),
         Message::ServerHello(hello) => {
             let name =
                 if hello.is_hello_retry_request() { "hello_retry_request" } else { "server_hello" };
@@ -88,6 +128,8 @@ fn message(observation: &Observation<'_>, out: &mut Vec<u8>) {
                 write(out, format_args!("  alpn={}", Printable(protocol)));
             }
         }
+        Message::Certificate(_) => certificate(it, out),
+        Message::ServerKeyExchange(_) => write(out, format_args!("server_key_exchange")),
         Message::Handshake(handshake_type) => write(out, format_args!("{handshake_type}")),
         Message::EncryptedHandshake => write(out, format_args!("handshake (encrypted)")),
         Message::Alert(alert) => {
@@ -101,8 +143,62 @@ fn message(observation: &Observation<'_>, out: &mut Vec<u8>) {
         }
         Message::ApplicationData => write(
             out,
-            format_args!("application_data  {record_version}  {} bytes", observation.record.length),
+            format_args!("application_data  {record_version}  {} bytes", it.record.length),
         ),
+    }
+}
+
+fn certificate(it: &MessageObservation<'_>, out: &mut Vec<u8>) {
+    write(out, format_args!("certificate"));
+    let Facts::Chain(chain) = it.facts else { return };
+    match chain.leaf().map(|leaf| &leaf.x509) {
+        Some(Ok(x509)) => {
+            let days = x509.days_left(chain.seen);
+            write(out, format_args!("  {}  {days} days left", x509.subject));
+        }
+        Some(Err(error)) => write(out, format_args!("  undecodable: {error}")),
+        None => write(out, format_args!("  none")),
+    }
+    if chain.length > 1 {
+        write(out, format_args!("  chain of {}", chain.length));
+    }
+}
+
+/// What an operator wants to know first: how it ended, then between whom and with what.
+fn handshake(it: &HandshakeObservation<'_>, out: &mut Vec<u8>) {
+    write(out, format_args!("handshake  {}", it.outcome.as_str()));
+    if let Outcome::Alert { alert: Some(alert), .. } = it.outcome {
+        write(out, format_args!(" {}", alert.description));
+    }
+    if let Some(by) = it.outcome.by() {
+        write(out, format_args!(" by {}", by.as_str()));
+    }
+    if let Some(duration) = it.duration {
+        #[expect(clippy::cast_precision_loss, reason = "a time for people")]
+        let milliseconds = duration as f64 / 1e6;
+        write(out, format_args!("  {milliseconds:.1} ms"));
+    }
+    if let Some(version) = it.version {
+        write(out, format_args!("  {}", ProtocolVersion(version)));
+    }
+    if let Some(hello) = it.server_hello {
+        write(out, format_args!("  {}", CipherSuite(hello.cipher_suite)));
+    }
+    if let Some(group) = it.group {
+        write(out, format_args!("  {}", NamedGroup(group)));
+    }
+    if let Some(name) = it.client_hello.and_then(|hello| hello.sni.as_deref()) {
+        write(out, format_args!("  sni={}", Printable(name)));
+    }
+    if it.resumed == Some(true) {
+        write(out, format_args!("  resumed"));
+    }
+    if !it.weaknesses.is_empty() {
+        write(out, format_args!("  weak="));
+        list(out, it.weaknesses.iter().map(|weakness| weakness.as_str()));
+    }
+    if let Some(partial) = it.partial {
+        write(out, format_args!("  (partial: {})", partial.as_str()));
     }
 }
 
@@ -119,7 +215,7 @@ pub fn stats(stats: &Stats, out: &mut Vec<u8>) {
     write(
         out,
         format_args!(
-            "{} events in {:.1} s ({} dropped by a slow output, {} records lost in the kernel)\n",
+            "{} events in {:.1} s ({} dropped by a slow output, {} segments lost in the kernel)\n",
             pipeline.observations,
             stats.seconds,
             pipeline.dropped,

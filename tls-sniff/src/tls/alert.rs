@@ -24,6 +24,12 @@ impl Alert {
             _ => None,
         }
     }
+
+    /// Whether its level says that the connection can go on.
+    #[must_use]
+    pub const fn is_warning(&self) -> bool {
+        self.level.0 == 1
+    }
 }
 
 /// Bytes of an alert in plaintext; encryption makes it longer.

@@ -7,9 +7,12 @@
 
 use super::{
     extension::{
-        self, ALPN, EC_POINT_FORMATS, Extensions, Protocols, SERVER_NAME, SIGNATURE_ALGORITHMS,
-        SUPPORTED_GROUPS, SUPPORTED_VERSIONS,
+        self, ALPN, COMPRESS_CERTIFICATE, EARLY_DATA, EC_POINT_FORMATS, ENCRYPTED_CLIENT_HELLO,
+        ENCRYPTED_SERVER_NAME, Ech, Extensions, KEY_SHARE, KEY_SHARE_DRAFT, PRE_SHARED_KEY,
+        PSK_KEY_EXCHANGE_MODES, Protocols, RECORD_SIZE_LIMIT, SERVER_NAME, SESSION_TICKET,
+        SIGNATURE_ALGORITHMS, SUPPORTED_GROUPS, SUPPORTED_VERSIONS,
     },
+    names::NamedGroup,
     reader::{ParseError, Reader, U16List},
 };
 
@@ -104,6 +107,78 @@ impl<'a> ClientHello<'a> {
         list.map_or(&[], |list| list.rest())
     }
 
+    /// The groups for which the client sends key shares, in order.
+    pub fn key_share_groups(&self) -> impl Iterator<Item = u16> + Clone + use<'a> {
+        let data = self.extensions.find(KEY_SHARE);
+        let data = data.or_else(|| self.extensions.find(KEY_SHARE_DRAFT));
+        data.and_then(|data| extension::key_share_groups(data).ok()).into_iter().flatten()
+    }
+
+    /// Modes in which a pre-shared key may be used.
+    #[must_use]
+    pub fn psk_key_exchange_modes(&self) -> &'a [u8] {
+        let data = self.extensions.find(PSK_KEY_EXCHANGE_MODES);
+        let list = data.and_then(|mut data| data.vector_u8("psk_key_exchange_modes").ok());
+        list.map_or(&[], |list| list.rest())
+    }
+
+    /// How many sessions or external keys the client offers to go on with (TLS 1.3).
+    #[must_use]
+    pub fn psk_identities(&self) -> Option<usize> {
+        extension::psk_identities(self.extensions.find(PRE_SHARED_KEY)?).ok()
+    }
+
+    /// Whether data of the application comes before the server's answer.
+    #[must_use]
+    pub fn has_early_data(&self) -> bool {
+        self.extensions.find(EARLY_DATA).is_some()
+    }
+
+    /// The length of the session ticket of TLS 1.2; 0 if the client only says that it takes some.
+    #[must_use]
+    pub fn session_ticket_len(&self) -> Option<usize> {
+        self.extensions.find(SESSION_TICKET).map(|data| data.rest().len())
+    }
+
+    /// Encrypted ClientHello, if it is offered.
+    #[must_use]
+    pub fn ech(&self) -> Option<Ech> {
+        extension::ech(self.extensions.find(ENCRYPTED_CLIENT_HELLO)?).ok()
+    }
+
+    /// Whether the drafts' encrypted_server_name, ECH's predecessor, is there.
+    #[must_use]
+    pub fn has_encrypted_server_name(&self) -> bool {
+        self.extensions.find(ENCRYPTED_SERVER_NAME).is_some()
+    }
+
+    /// The longest record that the client takes.
+    #[must_use]
+    pub fn record_size_limit(&self) -> Option<u16> {
+        self.extensions.find(RECORD_SIZE_LIMIT)?.u16("record_size_limit").ok()
+    }
+
+    /// Algorithms by which the server may compress its certificates.
+    #[must_use]
+    pub fn certificate_compression(&self) -> U16List<'a> {
+        let data = self.extensions.find(COMPRESS_CERTIFICATE);
+        data.and_then(|mut data| data.vector_u8("algorithms").ok()?.u16_list("algorithms").ok())
+            .unwrap_or_default()
+    }
+
+    /// How ready the client is for a key exchange that a quantum computer does not break.
+    #[must_use]
+    pub fn post_quantum(&self) -> PostQuantum {
+        let post_quantum = |group: u16| NamedGroup(group).is_post_quantum();
+        if self.key_share_groups().any(post_quantum) {
+            PostQuantum::KeyShare
+        } else if self.supported_groups().iter().any(post_quantum) {
+            PostQuantum::Offered
+        } else {
+            PostQuantum::No
+        }
+    }
+
     fn code_points(&self, extension_type: u16) -> U16List<'a> {
         let data = self.extensions.find(extension_type);
         data.and_then(|data| extension::code_points(data).ok()).unwrap_or_default()
@@ -118,6 +193,29 @@ impl<'a> ClientHello<'a> {
             .and_then(|data| extension::supported_versions(data).ok());
         let legacy = supported.is_none() && self.has_all_extensions;
         supported.unwrap_or_default().iter().chain(legacy.then_some(self.legacy_version))
+    }
+}
+
+/// Readiness for a post-quantum key exchange: a group with ML-KEM, alone or hybrid, or its draft Kyber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostQuantum {
+    /// No such group is offered.
+    No,
+    /// One is offered, without a key share: the server may ask for it.
+    Offered,
+    /// The hello carries a key share of one.
+    KeyShare,
+}
+
+impl PostQuantum {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Offered => "offered",
+            Self::KeyShare => "key_share",
+        }
     }
 }
 

@@ -12,8 +12,28 @@ pub const EC_POINT_FORMATS: u16 = 11;
 pub const SIGNATURE_ALGORITHMS: u16 = 13;
 /// application_layer_protocol_negotiation, RFC 7301.
 pub const ALPN: u16 = 16;
+/// compress_certificate, RFC 8879.
+pub const COMPRESS_CERTIFICATE: u16 = 27;
+/// record_size_limit, RFC 8449.
+pub const RECORD_SIZE_LIMIT: u16 = 28;
+/// session_ticket, RFC 5077.
+pub const SESSION_TICKET: u16 = 35;
+/// key_share of TLS 1.3's drafts up to 22.
+pub const KEY_SHARE_DRAFT: u16 = 40;
+/// pre_shared_key, RFC 8446 section 4.2.11.
+pub const PRE_SHARED_KEY: u16 = 41;
+/// early_data, RFC 8446 section 4.2.10.
+pub const EARLY_DATA: u16 = 42;
 /// supported_versions, RFC 8446 section 4.2.1.
 pub const SUPPORTED_VERSIONS: u16 = 43;
+/// psk_key_exchange_modes, RFC 8446 section 4.2.9.
+pub const PSK_KEY_EXCHANGE_MODES: u16 = 45;
+/// key_share, RFC 8446 section 4.2.8.
+pub const KEY_SHARE: u16 = 51;
+/// encrypted_client_hello, RFC 9849.
+pub const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+/// encrypted_server_name, the drafts before ECH.
+pub const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 
 /// One extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,4 +132,75 @@ pub(super) fn code_points(mut data: Reader<'_>) -> Result<U16List<'_>, ParseErro
 /// The versions of a ClientHello's supported_versions.
 pub(super) fn supported_versions(mut data: Reader<'_>) -> Result<U16List<'_>, ParseError> {
     data.vector_u8("supported_versions")?.u16_list("supported_versions")
+}
+
+/// The groups of a ClientHello's key_share, in order: each is a group and a vector.
+pub(super) fn key_share_groups(mut data: Reader<'_>) -> Result<KeyShares<'_>, ParseError> {
+    let shares = data.vector_u16("key_share")?;
+    let mut check = shares;
+    while !check.is_empty() {
+        check.u16("key_share group")?;
+        check.vector_u16("key_share")?.complete("key_share")?;
+    }
+    Ok(KeyShares(shares))
+}
+
+/// The groups for which key shares are there, of a list that is well formed.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyShares<'a>(Reader<'a>);
+
+impl Iterator for KeyShares<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        let group = self.0.u16("key_share group").ok()?;
+        self.0.vector_u16("key_share").ok()?;
+        Some(group)
+    }
+}
+
+/// What can be told of encrypted_client_hello (RFC 9849 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ech {
+    /// The outer hello: a real one, or GREASE, which is made so that nobody on the wire can tell.
+    Outer {
+        /// HPKE key derivation function.
+        kdf: u16,
+        /// HPKE cipher.
+        aead: u16,
+        /// Which of the server's configurations.
+        config_id: u8,
+        /// Bytes of the encrypted hello.
+        payload_len: usize,
+    },
+    /// The inner hello, which only a decrypted capture shows.
+    Inner,
+}
+
+/// Reads encrypted_client_hello.
+pub(super) fn ech(mut data: Reader<'_>) -> Result<Ech, ParseError> {
+    match data.u8("ECH type")? {
+        0 => {
+            let kdf = data.u16("ECH kdf")?;
+            let aead = data.u16("ECH aead")?;
+            let config_id = data.u8("ECH config_id")?;
+            data.vector_u16("ECH enc")?.complete("ECH enc")?;
+            let payload_len = data.vector_u16("ECH payload")?.complete("ECH payload")?.len();
+            Ok(Ech::Outer { kdf, aead, config_id, payload_len })
+        }
+        1 => Ok(Ech::Inner),
+        _ => Err(ParseError::Invalid("ECH type")),
+    }
+}
+
+/// How many identities a ClientHello's pre_shared_key offers.
+pub(super) fn psk_identities(mut data: Reader<'_>) -> Result<usize, ParseError> {
+    let mut identities = data.vector_u16("PSK identities")?;
+    let mut count = 0;
+    while !identities.is_empty() {
+        identities.vector_u16("PSK identity")?.complete("PSK identity")?;
+        identities.array::<4>("obfuscated_ticket_age")?;
+        count += 1;
+    }
+    Ok(count)
 }

@@ -164,7 +164,8 @@ fn join_hex(values: impl Iterator<Item = u16>) -> String {
     line
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         append(&mut digits, format_args!("{byte:02x}"));

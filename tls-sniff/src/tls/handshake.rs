@@ -10,11 +10,11 @@
 use super::names::handshake_type_name;
 
 /// Bytes before a message's body.
-const MESSAGE_HEADER_LEN: usize = 4;
+pub const MESSAGE_HEADER_LEN: usize = 4;
 
 /// The longest message that is believed: certificate chains of this size exist, longer ones are refused
 /// by every library (OpenSSL: 100 kB).
-const MAX_MESSAGE_LEN: usize = 1 << 17;
+pub const MAX_MESSAGE_LEN: usize = 1 << 17;
 
 /// A handshake type, IANA "TLS HandshakeType".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,12 @@ impl HandshakeType {
     pub const CLIENT_HELLO: Self = Self(1);
     /// server_hello
     pub const SERVER_HELLO: Self = Self(2);
+    /// certificate
+    pub const CERTIFICATE: Self = Self(11);
+    /// server_key_exchange
+    pub const SERVER_KEY_EXCHANGE: Self = Self(12);
+    /// Finished
+    pub const FINISHED: Self = Self(20);
 
     /// Whether IANA knows it.
     #[must_use]

@@ -3,9 +3,12 @@
 //! ```text
 //!  record        the records in a payload
 //!   handshake    the messages in a handshake record
-//!    client_hello, server_hello, extension
+//!    client_hello, server_hello, extension, certificate; ssl2: the hello from before TLS
 //!   alert
+//!   message     what one record or handshake message says
 //!   fingerprint  of hellos, from their parsed fields
+//!   facts        what a connection keeps of its hellos
+//!   weakness     what of it should not be in use any more
 //!  reader        checked reading, under all of them
 //!  names         code points in the words of the IANA registries
 //! ```
@@ -16,14 +19,18 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod certificate;
 pub mod client_hello;
 pub mod extension;
+pub mod facts;
 pub mod fingerprint;
 pub mod handshake;
+pub mod message;
 pub mod names;
 pub mod reader;
-pub mod record;
 pub mod server_hello;
+pub mod ssl2;
+pub mod weakness;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,10 +1,18 @@
 //! Code points in the words of the IANA registries (tls-parameters, tls-extensiontype-values), read
-//! 2026-11; GREASE (RFC 8701) is GREASE, and what has no name keeps its number. Names that the registries
-//! suffix `_RESERVED`, since TLS 1.3 no longer uses them, are written as in RFC 5246, without the suffix.
+//! 2026-11; GREASE (RFC 8701) is GREASE with its number, and what has no name is its number. Names that
+//! the registries suffix `_RESERVED`, since TLS 1.3 no longer uses them, are written as in RFC 5246,
+//! without the suffix.
+
+mod code_points;
 
 use std::fmt;
 
 use tls_parser::TlsCipherSuite;
+
+pub use code_points::{
+    CertificateCompression, CompressionMethod, ExtensionType, NamedGroup, PskKeyExchangeMode,
+    SignatureScheme,
+};
 
 /// Whether a two-byte code point is one of RFC 8701's sixteen: 0x0a0a, 0x1a1a, ... 0xfafa.
 #[must_use]
@@ -27,7 +35,7 @@ impl fmt::Display for ProtocolVersion {
             0x0303 => f.write_str("TLS 1.2"),
             0x0304 => f.write_str("TLS 1.3"),
             draft @ 0x7f00..=0x7fff => write!(f, "TLS 1.3 draft {}", draft & 0xff),
-            value if is_grease(value) => f.write_str("GREASE"),
+            value if is_grease(value) => write!(f, "GREASE ({value:#06x})"),
             value => write!(f, "{value:#06x}"),
         }
     }
@@ -40,7 +48,7 @@ pub struct CipherSuite(pub u16);
 impl fmt::Display for CipherSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            value if is_grease(value) => f.write_str("GREASE"),
+            value if is_grease(value) => write!(f, "GREASE ({value:#06x})"),
             // Signalling values, which are no suites to tls-parser.
             0x00ff => f.write_str("TLS_EMPTY_RENEGOTIATION_INFO_SCSV"),
             0x5600 => f.write_str("TLS_FALLBACK_SCSV"),

@@ -7,7 +7,10 @@
 
 use super::{
     client_hello::session_id,
-    extension::{self, ALPN, Extensions, Protocols, SUPPORTED_VERSIONS},
+    extension::{
+        self, ALPN, Extensions, KEY_SHARE, KEY_SHARE_DRAFT, PRE_SHARED_KEY, Protocols,
+        SUPPORTED_VERSIONS,
+    },
     reader::{ParseError, Reader},
 };
 
@@ -48,13 +51,16 @@ impl<'a> ServerHello<'a> {
         length: usize,
     ) -> Result<(Self, Result<(), ParseError>), ParseError> {
         let mut reader = Reader::of_length(body, length);
+        let legacy_version = reader.u16("legacy_version")?;
+        let random = reader.array("random")?;
+        // Drafts of TLS 1.3 before 22 had neither session id nor compression.
+        let short = matches!(legacy_version, 0x7f00..=0x7f15);
         let mut hello = Self {
-            legacy_version: reader.u16("legacy_version")?,
-            random: reader.array("random")?,
-            // Drafts of TLS 1.3 before 22 had neither session id nor compression.
-            session_id: session_id(&mut reader)?,
+            legacy_version,
+            random,
+            session_id: if short { &[] } else { session_id(&mut reader)? },
             cipher_suite: reader.u16("cipher_suite")?,
-            compression_method: reader.u8("compression_method")?,
+            compression_method: if short { 0 } else { reader.u8("compression_method")? },
             extensions: Extensions::default(),
             has_all_extensions: true,
         };
@@ -69,7 +75,8 @@ impl<'a> ServerHello<'a> {
             }
             Err(error) => Err(error),
         };
-        hello.has_all_extensions = end.is_ok();
+        // What contradicts its lengths is not missing.
+        hello.has_all_extensions = !end.is_err_and(ParseError::is_cut);
         Ok((hello, end))
     }
 
@@ -89,6 +96,30 @@ impl<'a> ServerHello<'a> {
                 Some(self.legacy_version)
             }
             None => None,
+        }
+    }
+
+    /// The group of the server's key share; in a HelloRetryRequest the one that it asks for.
+    #[must_use]
+    pub fn key_share_group(&self) -> Option<u16> {
+        let data = self.extensions.find(KEY_SHARE);
+        data.or_else(|| self.extensions.find(KEY_SHARE_DRAFT))?.u16("key_share group").ok()
+    }
+
+    /// Which of the client's pre-shared keys the server takes (TLS 1.3).
+    #[must_use]
+    pub fn pre_shared_key(&self) -> Option<u16> {
+        self.extensions.find(PRE_SHARED_KEY)?.u16("selected_identity").ok()
+    }
+
+    /// What a server of TLS 1.3 or 1.2 puts at the end of its random when it negotiates an older version
+    /// (RFC 8446 section 4.1.3): a client that offered more is being attacked.
+    #[must_use]
+    pub const fn downgrade_sentinel(&self) -> Option<&'static str> {
+        match &self.random {
+            [.., b'D', b'O', b'W', b'N', b'G', b'R', b'D', 1] => Some("TLS 1.2"),
+            [.., b'D', b'O', b'W', b'N', b'G', b'R', b'D', 0] => Some("TLS 1.1 or older"),
+            _ => None,
         }
     }
 

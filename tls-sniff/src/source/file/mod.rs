@@ -4,6 +4,7 @@
 //!  Read ─► input: a window of whole records ─► pcap   ┐ Record: where the packet is in the window,
 //!                                              pcapng ┘ its time, link type, interface
 //!                                                       └─► link: can it be walked? ─► Frame
+//!  Frame ─► examine: the kernel's walk and gate ─► Event
 //! ```
 //!
 //! Files come from anywhere, so a length in one is a claim: a record over [`MAX_RECORD_LEN`] is an
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod examine;
 mod input;
 mod link;
 mod pcap;
@@ -25,6 +27,7 @@ use std::{collections::BTreeMap, fs::File, io::Read, ops::Range, path::Path};
 use tls_sniff_common::{flow::Direction, headers::LinkLayer, packet::CapturedPacket};
 
 pub use self::error::{CaptureError, Damage, Fault, Part};
+pub use self::examine::{Examined, Examiner};
 use self::{input::Input, pcap::Pcap, pcapng::PcapNg};
 
 /// The longest packet record or block, in bytes with its header. Captures have packets of at most
@@ -48,6 +51,8 @@ pub struct Frame<'a> {
     pub packet: CapturedPacket<'a>,
     /// The interface's name (`if_name`), if a pcapng file tells it.
     pub interface: Option<&'a str>,
+    /// Tells interfaces of a pcapng file apart: 1 for the first; 0 in a pcap file.
+    pub interface_index: u32,
     /// By `epb_flags`, or by the packet type of a Linux cooked header.
     pub direction: Direction,
     /// Where the packet's record or block starts in the file.
@@ -144,6 +149,7 @@ impl<R: Read> CaptureFile<R> {
             }
             Format::Unread | Format::Pcap(_) | Format::Ended => None,
         };
+        let interface_index = record.interface.map_or(0, |interface| interface.saturating_add(1));
         let direction = match record.direction {
             Direction::Unknown => link::cooked_direction(link, bytes),
             told => told,
@@ -155,6 +161,7 @@ impl<R: Read> CaptureFile<R> {
             link,
             packet: CapturedPacket { bytes, wire_len },
             interface,
+            interface_index: u32::try_from(interface_index).unwrap_or(u32::MAX),
             direction,
             offset: self.input.offset(),
         }))

@@ -1,0 +1,86 @@
+//! Which connection a segment belongs to, and which of its two ends sent it.
+
+use std::net::SocketAddr;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::{Digest as _, Sha1};
+use tls_sniff_common::{
+    event::Event,
+    flow::{IpVersion, WireAddress, socket_addr},
+};
+
+/// An end of a connection: address, port.
+type End = (WireAddress, u16);
+
+/// A connection as seen at one interface. The lower end comes first, so that both directions agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    interface: u32,
+    ipv6: bool,
+    ends: [End; 2],
+}
+
+impl Key {
+    /// The connection of an event, and the side that sent it: 0 for the lower end.
+    pub(super) fn of(event: &Event<'_>) -> (Self, usize) {
+        let header = &event.header;
+        let source = (header.source, header.source_port);
+        let destination = (header.destination, header.destination_port);
+        let (ends, side) = if source <= destination {
+            ([source, destination], 0)
+        } else {
+            ([destination, source], 1)
+        };
+        (Self { interface: header.interface, ipv6: event.ip == IpVersion::V6, ends }, side)
+    }
+
+    /// The two ends.
+    pub(super) fn addresses(&self) -> [SocketAddr; 2] {
+        let ip = if self.ipv6 { IpVersion::V6 } else { IpVersion::V4 };
+        self.ends.map(|(address, port)| socket_addr(ip, address, port))
+    }
+
+    /// Community ID version 1 with seed 0, <https://github.com/corelight/community-id-spec>:
+    ///
+    /// ```text
+    ///  seed (2) | lower address (4 or 16) | higher address | protocol 6 | 0 | lower port (2) | higher port
+    /// ```
+    pub(super) fn community_id(&self) -> String {
+        const PROTOCOL_TCP: u8 = 6;
+        let mut hash = Sha1::new();
+        let length = if self.ipv6 { 16 } else { 4 };
+        hash.update([0, 0]);
+        for (address, _) in &self.ends {
+            hash.update(address.get(..length).unwrap_or_default());
+        }
+        hash.update([PROTOCOL_TCP, 0]);
+        for (_, port) in &self.ends {
+            hash.update(port.to_be_bytes());
+        }
+        format!("1:{}", STANDARD.encode(hash.finalize()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(ends: [(&str, u16); 2]) -> Key {
+        let end = |(address, port): (&str, u16)| {
+            let mut wire = [0; 16];
+            match address.parse().unwrap() {
+                std::net::IpAddr::V4(address) => wire[..4].copy_from_slice(&address.octets()),
+                std::net::IpAddr::V6(address) => wire = address.octets(),
+            }
+            (wire, port)
+        };
+        Key { interface: 0, ipv6: ends[0].0.contains(':'), ends: ends.map(end) }
+    }
+
+    /// The specification's baseline, baseline_deflt.json.
+    #[test]
+    fn community_id_as_published() {
+        let v4 = key([("66.35.250.204", 80), ("128.232.110.120", 34855)]);
+        assert_eq!(v4.community_id(), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+    }
+}

@@ -1,0 +1,197 @@
+//! What both sides of a connection said, and telling it.
+
+use super::{history::History, key::Key, progress::Progress, records::Item};
+use crate::{
+    clock::Timestamp,
+    observation::{Facts, MessageObservation, Observation, Party, Seen},
+    tls::{
+        certificate::Chain,
+        facts::{self, ClientFacts, ServerFacts},
+        handshake::HandshakeType,
+        message::{Message, Partial},
+        ssl2::Ssl2ServerHello,
+        weakness::{self, Weakness},
+    },
+};
+
+/// Messages told of one segment: a flight of TLS 1.2 has six, a segment full of the smallest messages could
+/// have thousands, at no cost to who sends it.
+const MAX_MESSAGES: usize = 64;
+
+/// Takes observations.
+pub(super) type Observe<'o> = &'o mut dyn FnMut(&Observation<'_>);
+
+/// What both sides said.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub(super) community_id: String,
+    /// Which side is the client, once a hello tells.
+    pub(super) client: Option<usize>,
+    /// A ClientHello was seen, understood or not.
+    pub(super) asked: bool,
+    pub(super) client_hello: Option<ClientFacts>,
+    pub(super) server_hello: Option<ServerFacts>,
+    pub(super) hello_retry_request: bool,
+    pub(super) group: Option<u16>,
+    pub(super) certificates: [Option<Chain>; 2],
+    pub(super) history: History,
+    pub(super) progress: Progress,
+    /// What the `handshake` event says of a hello that had missing bytes.
+    pub(super) partial: Option<Partial>,
+}
+
+/// Takes the messages of one segment.
+pub(super) struct Told<'a> {
+    pub(super) key: &'a Key,
+    pub(super) interface: Option<&'a str>,
+    pub(super) side: usize,
+    pub(super) seen: Seen,
+    /// Nothing was seen of the peer.
+    pub(super) silent: bool,
+    pub(super) story: &'a mut Story,
+    pub(super) observe: Observe<'a>,
+    pub(super) messages: usize,
+}
+
+impl Told<'_> {
+    /// Whether there were more messages than are told.
+    pub(super) const fn is_crowded(&self) -> bool {
+        self.messages > MAX_MESSAGES
+    }
+
+    pub(super) fn item(&mut self, item: &Item<'_>) {
+        self.messages += 1;
+        self.story.take(self.side, item, self.seen.timestamp, self.silent);
+        if self.is_crowded() {
+            return;
+        }
+        let [first, second] = self.key.addresses();
+        let (source, destination) = if self.side == 0 { (first, second) } else { (second, first) };
+        (self.observe)(&Observation::Message(MessageObservation {
+            seen: self.seen,
+            interface: self.interface,
+            source,
+            destination,
+            community_id: &self.story.community_id,
+            sequence: item.sequence,
+            record: item.record,
+            records: item.records,
+            said: &item.said,
+            facts: self.story.facts(self.side, &item.said.message),
+        }));
+    }
+}
+
+impl Story {
+    /// Heap bytes held.
+    pub(super) fn memory(&self) -> usize {
+        self.community_id.capacity()
+            + self.history.memory()
+            + self.client_hello.as_ref().map_or(0, ClientFacts::memory)
+            + self.server_hello.as_ref().map_or(0, ServerFacts::memory)
+            + self.certificates.iter().flatten().map(Chain::memory).sum::<usize>()
+    }
+
+    /// Drops what is told: the handshake is over.
+    pub(super) fn forget(&mut self) {
+        *self = Self {
+            community_id: std::mem::take(&mut self.community_id),
+            client: self.client,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn party(&self, side: usize) -> Party {
+        if self.client.is_none_or(|client| client == side) { Party::Client } else { Party::Server }
+    }
+
+    fn take(&mut self, side: usize, item: &Item<'_>, at: Timestamp, silent: bool) {
+        match &item.said.message {
+            Message::ClientHello(_) | Message::Ssl2ClientHello(_) => {
+                self.client.get_or_insert(side);
+                self.asked = true;
+                self.client_hello = ClientFacts::of(&item.said);
+                self.progress.early_data |=
+                    self.client_hello.as_ref().is_some_and(|hello| hello.early_data);
+            }
+            Message::ServerHello(hello) => {
+                self.client.get_or_insert(1 - side);
+                let facts = ServerFacts::of(hello, item.said.is_whole());
+                self.group = facts.group.or(self.group);
+                if hello.is_hello_retry_request() {
+                    self.hello_retry_request = true;
+                } else {
+                    self.progress.version = facts.version;
+                }
+                self.server_hello = Some(facts);
+            }
+            Message::Certificate(body) => {
+                if let Some(place) = self.certificates.get_mut(side) {
+                    *place = Some(Chain::parse(body, at.0.div_euclid(1_000_000_000)));
+                }
+            }
+            Message::ServerKeyExchange(body) => {
+                let suite = self.server_hello.as_ref().map(|hello| hello.cipher_suite);
+                self.group = suite.and_then(|suite| facts::named_curve(suite, body)).or(self.group);
+            }
+            Message::Handshake(HandshakeType::CLIENT_HELLO) => {
+                self.client.get_or_insert(side);
+                self.asked = true;
+            }
+            Message::Handshake(HandshakeType::SERVER_HELLO) => {
+                self.client.get_or_insert(1 - side);
+            }
+            Message::Ssl2ServerHello(record) => {
+                self.client.get_or_insert(1 - side);
+                let hello = Ssl2ServerHello::parse(record).ok();
+                self.progress.version = hello.map(|hello| hello.version);
+            }
+            _ => {}
+        }
+        if item.said.partial.is_some() {
+            self.partial = item.said.partial.or(self.partial);
+        }
+        let party = self.party(side);
+        self.history.add(party, &item.said.message);
+        self.progress.take(party, item, at, silent);
+    }
+
+    /// What the observation of a message shows of it beyond its bytes.
+    fn facts(&self, side: usize, message: &Message<'_>) -> Facts<'_> {
+        match message {
+            Message::ClientHello(_) | Message::Ssl2ClientHello(_) => {
+                self.client_hello.as_ref().map_or(Facts::None, Facts::Client)
+            }
+            Message::ServerHello(_) => {
+                self.server_hello.as_ref().map_or(Facts::None, Facts::Server)
+            }
+            Message::Certificate(_) => {
+                let chain = self.certificates.get(side).and_then(Option::as_ref);
+                chain.map_or(Facts::None, Facts::Chain)
+            }
+            _ => Facts::None,
+        }
+    }
+
+    /// The negotiated version, or the one that a HelloRetryRequest announces.
+    pub(super) fn version(&self) -> Option<u16> {
+        self.progress.version.or_else(|| self.server_hello.as_ref()?.version)
+    }
+
+    /// TLS 1.3: the server took a pre-shared key. Before: it echoed the client's session id.
+    pub(super) fn resumed(&self) -> Option<bool> {
+        let server = self.server_hello.as_ref()?;
+        if self.progress.is_tls_1_3() {
+            return Some(server.pre_shared_key);
+        }
+        let client = self.client_hello.as_ref()?;
+        Some(!server.session_id.is_empty() && server.session_id == client.session_id)
+    }
+
+    pub(super) fn weaknesses(&self, now: Timestamp) -> Vec<Weakness> {
+        let chain = self.client.and_then(|client| self.certificates.get(1 - client)?.as_ref());
+        let leaf = chain.and_then(Chain::leaf);
+        let suite = self.server_hello.as_ref().map(|hello| hello.cipher_suite);
+        weakness::of(self.version(), suite, leaf, now.0.div_euclid(1_000_000_000))
+    }
+}

@@ -1,0 +1,412 @@
+//! How handshakes end, and what is told of those of which only a part was seen.
+
+use Party::{Client, Server};
+
+use super::{
+    flights::*,
+    wire::{Connection, Handshake, SECOND, Segment, Wire},
+};
+use crate::{
+    observation::{Outcome, Party},
+    session::Limits,
+    tls::tests::{bytes, vectors::TLS_1_3_RESUMING_CLIENT},
+};
+
+/// What is told of the connections of a wire.
+fn of_wire(play: impl FnOnce(&mut Wire)) -> Vec<Handshake> {
+    let mut wire = Wire::default();
+    play(&mut wire);
+    wire.handshakes()
+}
+
+/// What is told of one connection.
+fn of(play: impl FnOnce(&mut Connection<'_>)) -> Handshake {
+    let mut told = of_wire(|wire| play(&mut Connection::open(wire, 40000, [1000, 5000])));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    told.remove(0)
+}
+
+fn finished_1_3() -> Vec<u8> {
+    [CCS, &data(69)].concat()
+}
+
+fn certificate_to_done() -> Vec<u8> {
+    let whole = server_1_2();
+    let hello = 5 + usize::from(u16::from_be_bytes([whole[3], whole[4]]));
+    whole[hello..].to_vec()
+}
+
+#[test]
+fn completed() {
+    let one = of(|it| {
+        it.client(&client_1_3())
+            .server(&server_1_3())
+            .client(&finished_1_3())
+            .server(&data(200))
+            .close()
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsidID", None));
+    assert_eq!((one.version, one.sni.as_deref()), (Some(0x0304), Some("server.example")));
+    // No compatibility mode, a client certificate, all in one segment.
+    let flight = [data(900), data(264), data(69)].concat();
+    let one = of(|it| {
+        it.client(&client_1_3()).server(&server_1_3()).client(&flight).server(&data(200)).close()
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsidD", None));
+    // A session resumed: the server is first.
+    let one = of(|it| {
+        let abbreviated = [server_1_2()[..79].to_vec(), CCS.to_vec(), finished()].concat();
+        let finish = [CCS.to_vec(), finished()].concat();
+        it.client(&client_1_2()).server(&abbreviated).client(&finish).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsiI", None));
+    // A client that does not wait for the server's Finished (RFC 7918), and a long request of it.
+    let one = of(|it| {
+        it.client(&client_1_2()).server(&server_1_2()).client(&client_1_2_finishes());
+        for _ in 0..20 {
+            it.client(&data(1300));
+        }
+        it.server(&server_1_2_finishes()).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsxknGIDti", None));
+    // Nobody said more than the handshake, and silence followed.
+    let told = of_wire(|wire| {
+        Connection::open(wire, 1, [0, 0])
+            .client(&client_1_3())
+            .server(&server_1_3())
+            .client(&finished_1_3());
+        Connection::open(wire, 2, [0, 0]).wait(2 * SECOND).client(&client_1_3());
+    });
+    assert_eq!((told[0].client_port, told[0].outcome), (1, Outcome::Completed));
+    assert_eq!((told[1].client_port, told[1].outcome), (2, Outcome::StillOpen));
+}
+
+#[test]
+fn early_data_hides_where_the_handshake_ends() {
+    let hello = bytes(TLS_1_3_RESUMING_CLIENT);
+    let answer = [server_1_3(), data(53)].concat();
+    let early = |it: &mut Connection<'_>| {
+        it.client(&hello).client(&[CCS, &data(1000)].concat()).server(&answer).client(&data(1400));
+    };
+    // EndOfEarlyData and Finished.
+    let one = of(|it| {
+        early(it);
+        it.client(&[data(21), data(53)].concat()).server(&data(300)).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "CIDsid", None));
+    // Refused: Finished alone.
+    let one = of(|it| {
+        early(it);
+        it.client(&data(69)).server(&data(300)).close();
+    });
+    assert_eq!(one.outcome, Outcome::Completed);
+    let one = of(|it| {
+        early(it);
+        it.rst(Server);
+    });
+    assert_eq!(one.outcome, Outcome::Reset { by: Server });
+}
+
+#[test]
+fn alerts() {
+    let ended = |one: &Handshake| match one.outcome {
+        Outcome::Alert { by, alert } => Some((by, alert.map(|alert| alert.description.0))),
+        _ => None,
+    };
+    let one = of(|it| it.client(&client_1_2()).server(&alert(2, 40)).close());
+    assert_eq!(ended(&one), Some((Server, Some(40))));
+    let one = of(|it| it.client(&client_1_3()).server(&server_1_3()).client(&alert(2, 42)).close());
+    assert_eq!(ended(&one), Some((Client, Some(42))));
+    // A warning first: the fatal one is the reason.
+    let one = of(|it| {
+        let answer = [alert(1, 112), server_1_2()].concat();
+        it.client(&client_1_2()).server(&answer).client(&alert(2, 48)).close();
+    });
+    assert_eq!((ended(&one), one.history.as_str()), (Some((Client, Some(48))), "ClsxknL"));
+    let one =
+        of(|it| it.client(&client_1_2()).server(&[alert(1, 112), server_1_2()].concat()).close());
+    assert_eq!(one.outcome, Outcome::Closed { by: Client });
+    // Other warnings explain an end.
+    let one = of(|it| it.client(&client_1_2()).server(&server_1_2()).client(&alert(1, 90)).close());
+    assert_eq!(ended(&one), Some((Client, Some(90))));
+    // An encrypted one before the server's Finished.
+    let one = of(|it| {
+        it.client(&client_1_2()).server(&server_1_2()).client(&client_1_2_finishes());
+        it.server(&record(21, &[0x77; 26])).fin(Server).fin(Client);
+    });
+    assert_eq!(ended(&one), Some((Server, None)));
+    // After the server's FIN.
+    let one = of(|it| {
+        it.client(&client_1_2())
+            .server(&server_1_2())
+            .fin(Server)
+            .client(&alert(2, 46))
+            .fin(Client);
+    });
+    assert_eq!(ended(&one), Some((Client, Some(46))));
+    // But not one that only says that this should not have been the end.
+    let one = of(|it| {
+        it.client(&client_1_3()).fin(Server).client(&alert(2, 50)).fin(Client);
+    });
+    assert_eq!(one.summary(), ("closed", Some(Server), "CL", None));
+    // A hello that nobody can read is a hello.
+    let one = of(|it| it.client(&handshake(1, &[3, 3, 9, 9])).server(&alert(2, 50)).close());
+    assert_eq!(ended(&one), Some((Server, Some(50))));
+}
+
+#[test]
+fn alerts_that_are_inferred() {
+    let inferred = |by| Outcome::ProbableEncryptedAlert { by };
+    let begin = |it: &mut Connection<'_>| {
+        it.client(&client_1_3()).server(&server_1_3());
+    };
+    let refuses = [CCS.to_vec(), data(19)].concat();
+    let one = of(|it| {
+        begin(it);
+        it.client(&refuses).close();
+    });
+    assert_eq!(one.outcome, inferred(Client));
+    let one = of(|it| {
+        begin(it);
+        it.client(&refuses).rst(Client);
+    });
+    assert_eq!(one.outcome, inferred(Client));
+    // A server that wants a certificate, after a long request.
+    let one = of(|it| {
+        begin(it);
+        it.client(&[CCS.to_vec(), data(25), data(69)].concat());
+        for _ in 0..10 {
+            it.client(&data(1400));
+        }
+        it.server(&data(19)).fin(Server).fin(Client);
+    });
+    assert_eq!(one.outcome, inferred(Server));
+    // A close_notify that answers one is no alert before the end, and neither is a short answer.
+    let one = of(|it| {
+        begin(it);
+        it.client(&[finished_1_3(), data(300)].concat()).client(&data(19)).fin(Client);
+        it.server(&data(19)).fin(Server);
+    });
+    assert_eq!(one.outcome, Outcome::Completed);
+    let one = of(|it| {
+        begin(it);
+        it.client(&finished_1_3()).server(&data(22)).fin(Server).fin(Client);
+    });
+    assert_eq!(one.outcome, Outcome::Completed);
+}
+
+#[test]
+fn ended_before_it_was_completed() {
+    let one = of(|it| it.client(&client_1_3()).fin(Server).close());
+    assert_eq!(one.summary(), ("closed", Some(Server), "C", None));
+    let one = of(|it| {
+        it.client(&client_1_2()).server(&server_1_2()).rst(Client);
+    });
+    assert_eq!(one.summary(), ("reset", Some(Client), "Csxkn", None));
+    // The client is through, the server does not want it.
+    let one = of(|it| {
+        it.client(&client_1_3()).server(&server_1_3()).client(&finished_1_3()).rst(Server);
+    });
+    assert_eq!(one.outcome, Outcome::Reset { by: Server });
+    // A client that only closes its half is answered.
+    let one = of(|it| {
+        it.client(&client_1_3()).fin(Client).wait(2 * SECOND).server(&server_1_3()).fin(Server);
+    });
+    assert_eq!(one.summary(), ("closed", Some(Client), "Csid", None));
+}
+
+#[test]
+fn silence() {
+    let late = |it: &mut Connection<'_>| it.wire.now += 31 * SECOND;
+    let told = of_wire(|wire| {
+        let mut it = Connection::open(wire, 1, [0, 0]);
+        it.client(&client_1_3());
+        late(&mut it);
+        // Whoever answers now makes no other handshake.
+        it.server(&server_1_3());
+        Connection::open(wire, 2, [0, 0]).client(&client_1_3());
+    });
+    let outcomes: Vec<_> = told.iter().map(|one| (one.client_port, one.outcome)).collect();
+    assert_eq!(outcomes, [(1, Outcome::NoAnswer), (2, Outcome::StillOpen)]);
+    let told = of_wire(|wire| {
+        let mut it = Connection::open(wire, 1, [0, 0]);
+        it.client(&client_1_2()).server(&server_1_2());
+        late(&mut it);
+        Connection::open(wire, 2, [0, 0]).client(&client_1_3());
+    });
+    assert_eq!(told[0].outcome, Outcome::TimedOut);
+}
+
+#[test]
+fn no_tls() {
+    let one = of(|it| it.client(&client_1_3()).server(b"HTTP/1.1 400 Bad Request\r\n\r\n").close());
+    assert_eq!(one.summary(), ("not_tls", None, "C", None));
+    let one = of(|it| {
+        it.client(&client_1_3()).server(b"HTTP/1.1 400").server(b" Bad Request\r\n\r\n");
+    });
+    assert_eq!(one.outcome, Outcome::NotTls);
+    // A server's last word before STARTTLS that its client did not wait for.
+    let one = of(|it| {
+        it.client(&client_1_3()).server(b"220 go\r\n").server(&server_1_3());
+        it.client(&finished_1_3()).server(&data(200)).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsidID", None));
+}
+
+#[test]
+fn lost_segments() {
+    // The ClientHello.
+    let one = of(|it| {
+        it.lost(Client, &client_1_3())
+            .server(&server_1_3())
+            .client(&finished_1_3())
+            .server(&data(200))
+            .close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "sidID", Some("lost")));
+    let one =
+        of(|it| it.lost(Client, &client_1_2()).server(&server_1_2()).client(&alert(2, 48)).close());
+    assert_eq!(one.summary(), ("alert", Some(Client), "sxknL", Some("lost")));
+    let one = of(|it| {
+        it.lost(Client, &client_1_2()).server(&server_1_2()).client(&client_1_2_finishes());
+        it.server(&server_1_2_finishes()).client(&data(100)).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "sxknGIti", Some("lost")));
+    // The ServerHello: nobody knows what was chosen.
+    let hello = server_1_3()[..127].to_vec();
+    let one = of(|it| {
+        it.client(&client_1_3()).lost(Server, &hello).server(&[CCS, &data(500)].concat());
+        it.client(&[finished_1_3(), data(100)].concat()).server(&data(100)).close();
+    });
+    assert_eq!((one.outcome, one.partial), (Outcome::Partial, Some("lost")));
+    // A part of a certificate, which the client has acknowledged.
+    let chain = certificate_to_done();
+    let one = of(|it| {
+        it.client(&client_1_2()).server(&server_1_2()[..79]).server(&chain[..600]);
+        it.lost(Server, &chain[600..900]).server(&chain[900..]).client(&client_1_2_finishes());
+        it.server(&server_1_2_finishes()).close();
+    });
+    assert_eq!((one.outcome, one.partial), (Outcome::Completed, Some("lost")));
+}
+
+#[test]
+fn cut_packets() {
+    let mut wire = Wire::default();
+    let mut it = Connection::open(&mut wire, 1, [0, 0]);
+    it.client(&client_1_3())
+        .server(&server_1_3())
+        .client(&finished_1_3())
+        .server(&data(200))
+        .close();
+    let (told, _) = wire.told(Limits::default(), 40 + 64);
+    let [one] = &super::wire::handshakes(&told)[..] else { panic!("{told:#?}") };
+    assert_eq!((one.outcome, one.partial), (Outcome::Partial, Some("capture_limit")));
+    // All that matters is there: what follows is application data.
+    let (told, _) = wire.told(Limits::default(), 40 + 300);
+    let [one] = &super::wire::handshakes(&told)[..] else { panic!("{told:#?}") };
+    assert_eq!(one.summary(), ("completed", None, "CsidID", None));
+}
+
+#[test]
+fn segments_of_somebody_else() {
+    // Far out of the window, and a reset from before what was acknowledged.
+    let stray = |it: &mut Connection<'_>, from, flags, distance: u32, payload: &[u8]| {
+        let [client, server] = it.next;
+        let (sequence, acknowledgement) =
+            if from == Client { (client, server) } else { (server, client) };
+        let sequence = sequence.wrapping_add(distance);
+        it.wire.segment(&Segment {
+            from,
+            port: it.port,
+            sequence,
+            acknowledgement,
+            flags,
+            payload,
+        });
+    };
+    let one = of(|it| {
+        it.client(&client_1_3());
+        stray(it, Client, 0x18, 0x40_0000, b"x");
+        stray(it, Client, 0x04, 0x40_0000, b"");
+        it.server(&server_1_3()[..600]);
+        stray(it, Server, 0x18, 0x40_0000, b"x");
+        stray(it, Client, 0x04, 0_u32.wrapping_sub(100), b"");
+        it.server(&server_1_3()[600..]).client(&finished_1_3()).server(&data(200)).close();
+    });
+    assert_eq!(one.summary(), ("completed", None, "CsidID", None));
+}
+
+#[test]
+fn ports_that_are_used_again() {
+    let whole = |wire: &mut Wire, initial| {
+        let mut it = Connection::open(wire, 7, initial);
+        it.client(&client_1_3())
+            .server(&server_1_3())
+            .client(&finished_1_3())
+            .server(&data(200))
+            .close();
+    };
+    // Near the old sequence numbers, the old connection over or not.
+    let told = of_wire(|wire| {
+        whole(wire, [1000, 5000]);
+        whole(wire, [60_000, 80_000]);
+        Connection::open(wire, 7, [120_000, 160_000]).client(&client_1_3());
+        whole(wire, [180_000, 240_000]);
+    });
+    let outcomes: Vec<_> = told.iter().map(|one| one.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["completed", "completed", "no_answer", "completed"]);
+}
+
+#[test]
+fn overlap_is_told() {
+    let hello = client_1_3();
+    let one = of(|it| {
+        it.client(&hello[..100]);
+        let [sequence, acknowledgement] = [it.next[0].wrapping_sub(50), it.next[1]];
+        let mut other = hello[50..150].to_vec();
+        other[10] ^= 0xff;
+        let payload = &other[..];
+        it.wire.segment(&Segment {
+            from: Client,
+            port: it.port,
+            sequence,
+            acknowledgement,
+            flags: 0x18,
+            payload,
+        });
+        it.client(&hello[100..])
+            .server(&server_1_3())
+            .client(&finished_1_3())
+            .server(&data(200))
+            .close();
+    });
+    assert!(one.overlap);
+    assert_eq!(one.sni.as_deref(), Some("server.example"), "the first bytes count");
+}
+
+#[test]
+fn ssl_2_0() {
+    // RFC 6101 appendix E: three cipher specs, a challenge of 16 bytes.
+    let specs = [1, 0, 0x80, 7, 0, 0xc0, 2, 0, 0x80];
+    let hello = [&[0x80, 34, 1, 0, 2, 0, 9, 0, 0, 0, 16][..], &specs, &[0x43; 16]].concat();
+    let answer =
+        [&[0x80, 30, 4, 0, 1, 0, 2, 0, 0, 0, 3, 0, 16][..], &[7, 0, 0xc0, 0x49], &[0x49; 15]]
+            .concat();
+    let one = of(|it| it.client(&hello).server(&answer).client(&[0x80, 20, 2, 7, 0, 0xc0]).close());
+    assert_eq!((one.summary(), one.version), (("partial", None, "Cs", None), Some(2)));
+    let one = of(|it| it.client(&hello).server(&[0x80, 3, 0, 0, 1]).close());
+    assert_eq!(one.summary(), ("alert", Some(Server), "Cl", None));
+}
+
+#[test]
+fn a_clock_that_was_wrong() {
+    let told = of_wire(|wire| {
+        Connection::open(wire, 1, [0, 0]).wait(100_000_000 * SECOND).client(&client_1_3());
+        wire.now -= 100_000_000 * SECOND;
+        Connection::open(wire, 2, [0, 0]).client(&client_1_3());
+        wire.now += 100 * SECOND;
+        Connection::open(wire, 3, [0, 0]).client(&client_1_3());
+    });
+    let outcomes: Vec<_> = told.iter().map(|one| (one.client_port, one.outcome.as_str())).collect();
+    assert_eq!(outcomes, [(1, "no_answer"), (2, "no_answer"), (3, "still_open")]);
+}

@@ -1,0 +1,270 @@
+//! The Certificate message of TLS 1.2 and older (RFC 5246 section 7.4.2), and what its X.509 certificates
+//! (RFC 5280) say. TLS 1.3 encrypts it.
+//!
+//! ```text
+//!  length (3) | { length (3) | DER } ...      the sender's own certificate first, each next one signs it
+//! ```
+//!
+//! x509-parser reads the DER. A certificate that it refuses is reported with its hash and what is wrong.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+use x509_parser::{
+    certificate::X509Certificate,
+    der_parser::der::parse_der_integer,
+    extensions::GeneralName,
+    objects::{oid_registry, oid2sn},
+    oid_registry::Oid,
+    prelude::FromDer as _,
+    public_key::PublicKey,
+    x509::{SubjectPublicKeyInfo, X509Name},
+};
+
+use super::{fingerprint::hex, names::Printable, reader::Reader};
+
+/// Certificates of a chain that are looked at; more are only counted.
+const MAX_CERTIFICATES: usize = 16;
+
+/// Names of a certificate that are kept: some have hundreds.
+const MAX_NAMES: usize = 100;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The certificates of one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The first ones, the sender's own first.
+    pub certificates: Vec<Certificate>,
+    /// How many there are.
+    pub length: usize,
+    /// When it was seen, seconds of the Unix epoch.
+    pub seen: i64,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// SHA-256 of the DER, 64 hexadecimal digits.
+    pub sha256: String,
+    /// SHA-1 of the DER, 40 hexadecimal digits: how some tools still name certificates.
+    pub sha1: String,
+    /// Bytes of the DER.
+    pub der_len: usize,
+    /// What it says, or why that cannot be read.
+    pub x509: Result<Box<X509>, String>,
+}
+
+/// What a certificate says. Strings are made harmless for terminals and logs, see [`Printable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct X509 {
+    /// Whom it names.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// subjectAltName: DNS names, addresses, mail addresses, URIs.
+    pub san: Vec<String>,
+    /// The serial number's bytes in hexadecimal digits.
+    pub serial: String,
+    /// From when on it is valid, seconds of the Unix epoch.
+    pub not_before: i64,
+    /// Until when.
+    pub not_after: i64,
+    /// `RSA`, `EC`, `Ed25519`, ...
+    pub key_type: String,
+    /// Size of the key in bits; of a curve, that of its field.
+    pub key_bits: Option<usize>,
+    /// The curve of an EC key.
+    pub curve: Option<String>,
+    /// How it is signed.
+    pub signature_algorithm: String,
+    /// Subject and issuer are the same. The signature is not looked at.
+    pub self_signed: bool,
+}
+
+impl X509 {
+    /// Whole days that it is still valid at `now`, seconds of the Unix epoch; negative if it is no longer.
+    #[must_use]
+    pub const fn days_left(&self, now: i64) -> i64 {
+        self.not_after.saturating_sub(now).div_euclid(SECONDS_PER_DAY)
+    }
+}
+
+impl Chain {
+    /// Reads the certificates that are whole in a message's body, seen at `seen` (seconds of the Unix epoch).
+    #[must_use]
+    pub fn parse(body: &[u8], seen: i64) -> Self {
+        let mut chain = Self { certificates: Vec::new(), length: 0, seen };
+        for der in ders(body) {
+            chain.length += 1;
+            if chain.length <= MAX_CERTIFICATES {
+                chain.certificates.push(Certificate::parse(der));
+            }
+        }
+        chain
+    }
+
+    /// The sender's own certificate.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&Certificate> {
+        self.certificates.first()
+    }
+
+    /// About how many heap bytes are held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let names = |x509: &X509| {
+            let san: usize = x509.san.iter().map(|name| size_of::<String>() + name.len()).sum();
+            size_of::<X509>() + x509.subject.len() + x509.issuer.len() + san
+        };
+        let certificates = self.certificates.iter().map(|certificate| {
+            size_of::<Certificate>() + 64 + certificate.x509.as_ref().map_or(0, |x509| names(x509))
+        });
+        certificates.sum()
+    }
+}
+
+/// The DER of each certificate that is whole.
+pub fn ders(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut reader = Reader::of_length(body, usize::MAX);
+    // The length of all of them says nothing that those of each do not.
+    let _length = reader.array::<3>("certificate_list");
+    std::iter::from_fn(move || {
+        let [high, middle, low] = reader.array("certificate").ok()?;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let der = reader.part(usize::try_from(length).ok()?, "certificate").ok()?;
+        der.complete("certificate").ok()
+    })
+}
+
+impl Certificate {
+    /// Reads one certificate.
+    #[must_use]
+    pub fn parse(der: &[u8]) -> Self {
+        let x509 = match X509Certificate::from_der(der) {
+            Ok((_, certificate)) => Ok(Box::new(X509::of(&certificate))),
+            Err(error) => Err(Printable(error.to_string().as_bytes()).to_string()),
+        };
+        Self {
+            sha256: hex(&Sha256::digest(der)),
+            sha1: hex(&Sha1::digest(der)),
+            der_len: der.len(),
+            x509,
+        }
+    }
+}
+
+impl X509 {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let san = certificate.subject_alternative_name().ok().flatten();
+        let names = san.map(|extension| &extension.value.general_names);
+        let (key_type, key_bits, curve) = key(certificate.public_key());
+        Self {
+            subject: name(certificate.subject()),
+            issuer: name(certificate.issuer()),
+            san: names.into_iter().flatten().take(MAX_NAMES).filter_map(general_name).collect(),
+            serial: hex(certificate.raw_serial()),
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            key_type,
+            key_bits,
+            curve,
+            signature_algorithm: object(&certificate.signature_algorithm.algorithm),
+            self_signed: certificate.subject().as_raw() == certificate.issuer().as_raw(),
+        }
+    }
+}
+
+fn name(name: &X509Name<'_>) -> String {
+    Printable(name.to_string().as_bytes()).to_string()
+}
+
+fn general_name(general_name: &GeneralName<'_>) -> Option<String> {
+    match general_name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            Some(Printable(text.as_bytes()).to_string())
+        }
+        GeneralName::Invalid(_, bytes) => Some(Printable(bytes).to_string()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(|octets| Ipv4Addr::from(octets).to_string());
+            let v6 = <[u8; 16]>::try_from(*bytes).map(|octets| Ipv6Addr::from(octets).to_string());
+            v4.or(v6).ok()
+        }
+        GeneralName::DirectoryName(directory) => Some(name(directory)),
+        _ => None,
+    }
+}
+
+/// An object identifier by its short name, or its numbers.
+fn object(oid: &Oid<'_>) -> String {
+    if let Ok(name) = oid2sn(oid, oid_registry()) {
+        return name.to_owned();
+    }
+    let numbers = oid.to_id_string();
+    // What x509-parser's registry does not have.
+    let name = match numbers.as_str() {
+        "1.2.840.10045.4.1" => "ecdsa-with-SHA1",
+        "1.3.14.3.2.27" => "dsaWithSHA1",
+        "2.16.840.1.101.3.4.3.1" => "dsa-with-sha224",
+        "2.16.840.1.101.3.4.3.2" => "dsa-with-sha256",
+        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
+        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
+        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
+        _ => return numbers,
+    };
+    name.to_owned()
+}
+
+/// Type, size and curve of a public key.
+fn key(info: &SubjectPublicKeyInfo<'_>) -> (String, Option<usize>, Option<String>) {
+    let parameters = info.algorithm.parameters.as_ref();
+    match info.parsed() {
+        Ok(PublicKey::RSA(rsa)) => ("RSA".to_owned(), Some(bits(rsa.modulus)), None),
+        Ok(PublicKey::EC(point)) => {
+            let oid = parameters.and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+            let known = oid.as_deref().and_then(curve);
+            let size = known.map_or(point.key_size(), |(_, size)| size);
+            let name = known.map(|(name, _)| name.to_owned()).or(oid);
+            ("EC".to_owned(), Some(size), name)
+        }
+        Ok(PublicKey::DSA(_)) => {
+            // The first parameter is the prime, whose size is that of the key (RFC 3279 section 2.3.2).
+            let prime = parameters.and_then(|any| parse_der_integer(any.data).ok());
+            let size = prime.and_then(|(_, prime)| prime.as_slice().ok().map(bits));
+            ("DSA".to_owned(), size, None)
+        }
+        Ok(_) | Err(_) => match info.algorithm.algorithm.to_id_string().as_str() {
+            "1.3.101.112" => ("Ed25519".to_owned(), Some(256), None),
+            "1.3.101.113" => ("Ed448".to_owned(), Some(456), None),
+            _ => (object(&info.algorithm.algorithm), None, None),
+        },
+    }
+}
+
+/// Significant bits of a big-endian number. x509-parser's own count takes it for granted that the first
+/// byte only carries the sign, which is so of sizes that are multiples of eight and of no others.
+fn bits(number: &[u8]) -> usize {
+    let leading = number.iter().take_while(|byte| **byte == 0).count();
+    match number.get(leading..) {
+        Some([first, rest @ ..]) => rest.len() * 8 + (u8::BITS - first.leading_zeros()) as usize,
+        _ => 0,
+    }
+}
+
+/// The curves that certificates have, in the words of RFC 8422 and RFC 7027, and the bits of their
+/// field, which need not fill the point's bytes.
+fn curve(oid: &str) -> Option<(&'static str, usize)> {
+    Some(match oid {
+        "1.2.840.10045.3.1.1" => ("secp192r1", 192),
+        "1.2.840.10045.3.1.7" => ("secp256r1", 256),
+        "1.3.132.0.10" => ("secp256k1", 256),
+        "1.3.132.0.33" => ("secp224r1", 224),
+        "1.3.132.0.34" => ("secp384r1", 384),
+        "1.3.132.0.35" => ("secp521r1", 521),
+        "1.3.36.3.3.2.8.1.1.7" => ("brainpoolP256r1", 256),
+        "1.3.36.3.3.2.8.1.1.11" => ("brainpoolP384r1", 384),
+        "1.3.36.3.3.2.8.1.1.13" => ("brainpoolP512r1", 512),
+        _ => return None,
+    })
+}
