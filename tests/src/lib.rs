@@ -12,7 +12,7 @@
 //! | [`netns`], [`veth`] | network namespaces, and two of them joined by a veth pair |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`] | the tls-sniff program in a namespace, and the events that it prints |
-//! | [`frame`], [`packet_socket`] | crafted frames, and a socket that sends them |
+//! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
@@ -25,6 +25,7 @@ pub mod poll;
 pub mod process;
 pub mod runner;
 pub mod sniffer;
+pub mod tunnel;
 pub mod veth;
 
 use std::path::Path;

@@ -16,14 +16,29 @@ mod frames;
 mod handshakes;
 #[path = "live/interfaces.rs"]
 mod interfaces;
+#[path = "live/outcomes.rs"]
+mod outcomes;
 #[path = "live/output.rs"]
 mod output;
+#[path = "live/replay.rs"]
+mod replay;
+#[path = "live/segments.rs"]
+mod segments;
 
 pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
 pub(crate) const TLS: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const ATTACHED: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("bpftool")];
+pub(crate) const DUMPED: &[Need] = &[
+    Need::Root,
+    Need::Tool("ip"),
+    Need::Tool("ss"),
+    Need::Tool("openssl"),
+    Need::Tool("tcpdump"),
+    Need::Tool("tshark"),
+];
+pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
 fn main() -> ExitCode {
     runner::main(vec![
@@ -35,7 +50,21 @@ fn main() -> ExitCode {
         test("handshakes_on_loopback_at_xdp", TLS, || handshakes::loopback("xdp")),
         test("handshake_that_fails_shows_the_alert", TLS, handshakes::failed),
         test("hello_larger_than_a_segment_is_whole_at_egress", TLS, handshakes::large_hello),
+        test("client_that_refuses_a_certificate", TLS, outcomes::client_refuses),
+        test("server_that_wants_a_certificate", TLS, outcomes::server_refuses),
+        test("resumed_sessions", TLS, outcomes::resumed),
+        test("hello_retry_request", TLS, outcomes::retried),
+        test("servers_that_speak_no_tls", TLS, outcomes::no_tls),
+        test("server_that_does_not_answer", TLS, outcomes::no_answer),
+        test("large_hello_over_small_segments_at_tc", DUMPED, || segments::large_hello("tc")),
+        test("large_hello_over_small_segments_at_xdp", DUMPED, || segments::large_hello("xdp")),
         test("any_port_is_recognised", TLS, handshakes::any_port),
+        test("corpus_replayed_at_tc_as_from_the_file", CORPUS, || {
+            replay::corpus_like_offline("tc")
+        }),
+        test("corpus_replayed_at_xdp_as_from_the_file", CORPUS, || {
+            replay::corpus_like_offline("xdp")
+        }),
         test("tagged_frames_at_tc", NETWORK, || frames::tagged("tc")),
         test("tagged_frames_at_xdp", NETWORK, || frames::tagged("xdp")),
         test("counters_add_up_to_the_packets_sent", NETWORK, frames::counters_add_up),

@@ -23,6 +23,9 @@ use tls_sniff_tests::{
     workspace_root,
 };
 
+#[path = "offline/tunnels.rs"]
+mod tunnels;
+
 const SOON: Duration = Duration::from_secs(60);
 const EVERY_EVENT: &str = "client_hello,server_hello,certificate,alert,handshake,handshake_message,\
     change_cipher_spec,application_data";
@@ -31,6 +34,7 @@ const TSHARK: &[Need] = &[Need::Tool("tshark")];
 fn main() -> ExitCode {
     runner::main(vec![
         test("bundled_handshakes_as_tshark_reads_them", TSHARK, as_tshark),
+        test("tunnels_as_tshark_reads_them", TSHARK, tunnels::as_tshark),
         test("every_bundled_capture_is_read", &[], every_bundled_capture),
         test(
             "every_corpus_file_ends_well",

@@ -22,6 +22,8 @@ mod bench;
 mod gate;
 #[path = "packets/host.rs"]
 mod host;
+#[path = "packets/tunnels.rs"]
+mod tunnels;
 
 use bench::{At, Bench};
 
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         test("payload_is_copied_as_asked", ROOT, payload_is_copied_as_asked),
         test("full_ring_is_counted", ROOT, full_ring_is_counted),
         test("cut_and_damaged_packets_as_on_the_host", ROOT, host::cut_and_damaged_packets),
+        test("hellos_inside_tunnels_become_events", ROOT, tunnels::hellos_inside),
+        test("damaged_tunnels_as_on_the_host", ROOT, tunnels::as_on_the_host),
         test("segments_of_a_handshake_pass_the_gate", ROOT, gate::segments_of_a_handshake),
         test("the_gate_closes", ROOT, gate::closes),
         test("the_gate_makes_room", ROOT, gate::makes_room),

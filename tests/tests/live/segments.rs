@@ -1,0 +1,117 @@
+//! A ClientHello as large as post-quantum key shares make it, over an interface with small segments.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tls_sniff_tests::{
+    need::command,
+    peer::{Certificate, Client, Server},
+    poll,
+    process::{Process, run},
+    sniffer::Sniffer,
+    veth::{End, VethPair},
+};
+
+use crate::handshakes::{NAME, first, wait_for_server_hello};
+
+const SOON: Duration = Duration::from_secs(10);
+/// 576 bytes less headers of 20 and 32.
+const SEGMENT: u64 = 524;
+
+/// tcpdump at one end.
+fn tcpdump(end: &End, file: &Path) -> Result<Process> {
+    let mut tcpdump = end.namespace.command("tcpdump");
+    tcpdump
+        .args(["-i", &end.interface, "--immediate-mode", "-U", "-Z", "root", "-w"])
+        .arg(file)
+        .arg("tcp");
+    let mut process = Process::spawn(tcpdump, None)?;
+    poll::try_until(SOON, "tcpdump to listen", || {
+        process.check_alive()?;
+        let listens = process.stderr().iter().any(|line| line.contains("listening"));
+        Ok(listens.then_some(()))
+    })?;
+    Ok(process)
+}
+
+fn tshark(file: &Path, filter: &str, fields: &[&str]) -> Result<Vec<String>> {
+    let mut tshark = command("tshark");
+    tshark.arg("-r").arg(file).args(["-Y", filter, "-T", "fields"]);
+    for field in fields {
+        tshark.args(["-e", field]);
+    }
+    Ok(run(&mut tshark)?.lines().map(str::to_owned).collect())
+}
+
+/// The hello of a handshake over a pair with this MTU, and what tcpdump saw at the server's end.
+fn hello(mtu: u16, hook: &str, alpn: &str, file: &Path) -> Result<Value> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let mtu = mtu.to_string();
+    for end in [&pair.first, &pair.second] {
+        // What is not segmented by the sender crosses a veth in one piece.
+        let small = ["mtu", &mtu, "gso_max_segs", "1"];
+        end.namespace.ip(&[&["link", "set", &end.interface], &small[..]].concat())?;
+    }
+    let address = SocketAddr::new(pair.second.address(false), 443);
+    let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
+    let mut dump = tcpdump(&pair.second, file)?;
+    let arguments = ["-i", "veth-b", "--hook", hook, "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    Client::new(address, NAME).alpn(alpn).run(&pair.first.namespace)?.established()?;
+    wait_for_server_hello(&mut sniffer)?;
+    let stopped = sniffer.stop()?;
+    stopped.check_sums()?;
+    dump.signal(Signal::SIGINT)?;
+    dump.finish(SOON)?;
+    let handshake = first(&stopped.events, "handshake")?;
+    let hello = first(&stopped.events, "client_hello")?;
+    for name in ["sni", "ja3", "ja4", "ja4_r"] {
+        ensure!(handshake[name] == hello[name] && hello[name].is_string(), "{handshake} {hello}");
+    }
+    ensure!(handshake["outcome"] == "completed", "{handshake}");
+    Ok(hello.clone())
+}
+
+pub(crate) fn large_hello(hook: &str) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // 1.2 kB, as much as the key share of X25519MLKEM768 takes.
+    let protocols: Vec<String> =
+        (0..60).map(|number| format!("protocol-number-{number:03}")).collect();
+    let alpn = protocols.join(",");
+    let [small, large] = ["small.pcap", "large.pcap"].map(|name| dir.path().join(name));
+    let over_small = hello(576, hook, &alpn, &small)?;
+    ensure!(over_small.get("partial").is_none(), "{over_small}");
+    ensure!(over_small["record_length"].as_u64() > Some(1400), "{over_small}");
+    // The segments were as small as they should be.
+    let lengths = tshark(&small, "tcp.dstport == 443 && tcp.len > 0", &["tcp.len"])?;
+    let lengths: Vec<u64> = lengths.iter().map(|it| it.parse()).collect::<Result<_, _>>()?;
+    ensure!(lengths.len() > 3 && lengths.iter().all(|it| *it <= SEGMENT), "{lengths:?}");
+    // The whole offer, as tshark reads it.
+    ensure!(over_small["sni"] == NAME && over_small["alpn"] == json!(protocols), "{over_small}");
+    let fields = [
+        "tls.handshake.extensions_server_name",
+        "tls.handshake.extensions_alpn_str",
+        "tls.handshake.ja3",
+        "tls.handshake.ciphersuite",
+        "tls.handshake.extension.type",
+    ];
+    let rows = tshark(&small, "tls.handshake.type == 1", &fields)?;
+    let row: Vec<&str> = rows.first().context("tshark found no hello")?.split('\t').collect();
+    let count = |list: &str| list.split(',').count();
+    let own = |name: &str| over_small[name].as_array().map_or(0, Vec::len);
+    ensure!(row.first() == Some(&NAME) && row.get(1) == Some(&alpn.as_str()), "{row:?}");
+    ensure!(row.get(2).map(|ja3| json!(ja3)) == Some(over_small["ja3"].clone()), "{row:?}");
+    ensure!(row.get(3).map(|list| count(list)) == Some(own("cipher_suites")), "{row:?}");
+    ensure!(row.get(4).map(|list| count(list)) == Some(own("extensions")), "{row:?}");
+    // The same client over large segments has the same fingerprint.
+    let over_large = hello(9000, hook, &alpn, &large)?;
+    for name in ["ja3", "ja4", "ja4_r", "cipher_suites", "extensions", "supported_groups", "alpn"] {
+        ensure!(over_small[name] == over_large[name], "{name}: {over_small} {over_large}");
+    }
+    Ok(())
+}
