@@ -11,7 +11,7 @@
 //! | [`poll`], [`process`] | waiting under a deadline; a child process, killed on drop |
 //! | [`netns`], [`veth`] | network namespaces, and two of them joined by a veth pair |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
-//! | [`sniffer`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
@@ -24,6 +24,7 @@ pub mod peer;
 pub mod poll;
 pub mod process;
 pub mod runner;
+pub mod schema;
 pub mod sniffer;
 pub mod tunnel;
 pub mod veth;

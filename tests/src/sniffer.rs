@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::poll;
 use crate::process::{Process, run};
+use crate::schema;
 use crate::workspace_root;
 
 /// How long loading and attaching may take: the verifier is slow on a busy machine.
@@ -214,14 +215,18 @@ impl Sniffer {
     ///
     /// # Errors
     ///
-    /// If it does not end in time (it is killed), or if stdout is a mixture of lines that are JSON and
-    /// lines that are not.
+    /// If it does not end in time (it is killed), if stdout is a mixture of lines that are JSON and
+    /// lines that are not, or if an event is not as docs/events.schema.json has it.
     pub fn finish(self, timeout: Duration) -> Result<Stopped> {
         let finished = self.process.finish(timeout)?;
         let (mut events, mut text) = (Vec::new(), Vec::new());
         for line in &finished.stdout {
             match serde_json::from_str::<Value>(line) {
                 Ok(event) => {
+                    // The other profiles have no such field.
+                    if event.get("event").is_some_and(Value::is_string) {
+                        schema::check(&event)?;
+                    }
                     events.push(event);
                 }
                 Err(_) => text.push(line),
