@@ -12,11 +12,13 @@
 //! | [`netns`], [`veth`] | network namespaces, and two of them joined by a veth pair |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
 pub mod frame;
+pub mod fuzz;
 pub mod need;
 pub mod netns;
 pub mod packet_socket;

@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tls_sniff_tests::fuzz::capture_file(bytes));
