@@ -1,0 +1,89 @@
+//! Memory under a flood of ClientHellos that never end: `cargo bench -p tls-sniff-tests --bench flood`. The figure
+//! stands in docs/BENCHMARKS.md.
+//!
+//! Each connection sends the first 1,400 bytes of a hello of 1,900 and nothing more, from an address of its
+//! own. All of it reaches user space: the kernel's gate, which has room for 32,768 flows, is left out.
+
+use std::{fs, io::Write as _, time::Instant};
+
+use tls_sniff::{
+    clock::Timestamp,
+    observation::Seen,
+    session::{Limits, Sessions},
+};
+use tls_sniff_common::{
+    ABI_VERSION,
+    event::{Event, EventHeader},
+    flow::{Direction, Hook},
+};
+
+const PAGE: usize = 4096;
+
+/// Resident memory of this process, bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse::<usize>().ok());
+    pages.unwrap_or(0) * PAGE
+}
+
+/// The start of a ClientHello whose record has 1,895 bytes.
+fn half_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0x07, 0x67, 1, 0, 0x07, 0x63, 3, 3];
+    hello.extend([0x5a; 32]);
+    hello.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+    hello.extend([0x07, 0x35, 0, 21, 0x07, 0x31]);
+    hello.resize(1400, 0);
+    hello
+}
+
+fn main() -> std::io::Result<()> {
+    let hello = half_hello();
+    let mut sessions = Sessions::new(Limits::default());
+    let mut partial = 0_u64;
+    let before = resident();
+    let started = Instant::now();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "connections  in the table  accounted MiB  resident MiB    evicted  s")?;
+    let mut next = 1000_u32;
+    for number in 1..=1_024_000_u32 {
+        let mut source = [0; 16];
+        source[..4].copy_from_slice(&number.to_be_bytes());
+        let header = EventHeader {
+            timestamp: u64::from(number) * 1000,
+            source,
+            tcp_sequence: number,
+            payload_len: 1400,
+            captured_len: 1400,
+            source_port: 40000,
+            destination_port: 443,
+            ip_version: 4,
+            tcp_flags: 0x18,
+            direction: Direction::Ingress as u8,
+            hook: Hook::TcIngress as u8,
+            abi_version: ABI_VERSION,
+            ..EventHeader::default()
+        };
+        let Ok(event) = Event::new(header, &hello) else { continue };
+        let seen = Seen {
+            timestamp: Timestamp(i64::from(number) * 1000),
+            direction: event.direction,
+            hook: event.hook,
+            vlan: event.vlan(),
+        };
+        sessions.event(&event, None, seen, &mut |_| partial += 1);
+        if number == next {
+            next *= 2;
+            let mebibytes = |bytes: usize| bytes / (1 << 20);
+            writeln!(
+                out,
+                "{number:>11}  {:>12}  {:>13}  {:>12}  {:>9}  {:.1}",
+                sessions.len(),
+                mebibytes(sessions.memory()),
+                mebibytes(resident().saturating_sub(before)),
+                sessions.counters().evicted,
+                started.elapsed().as_secs_f64(),
+            )?;
+        }
+    }
+    writeln!(out, "{partial} observations, each of a hello or a handshake that is partial")
+}

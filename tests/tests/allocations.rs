@@ -1,0 +1,130 @@
+//! A packet that carries no handshake costs no allocation in user space.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use tls_sniff::{
+    clock::Timestamp,
+    observation::Seen,
+    session::{Limits, Sessions},
+    source::file::{Examiner, Frame as FileFrame},
+};
+use tls_sniff_common::{flow::Direction, headers::LinkLayer};
+use tls_sniff_tests::{
+    frame::{Frame, flags},
+    runner::{self, test},
+};
+
+fn main() -> ExitCode {
+    runner::main(vec![
+        test("no_allocation_without_a_handshake", &[], without_a_handshake),
+        test("no_allocation_behind_a_handshake", &[], behind_a_handshake),
+    ])
+}
+
+/// Gate and sessions, and how much they have told.
+struct Run {
+    examiner: Examiner,
+    sessions: Sessions,
+    told: u64,
+    now: i64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let examiner = Examiner::new(u32::MAX, false);
+        Self { examiner, sessions: Sessions::new(Limits::default()), told: 0, now: 0 }
+    }
+
+    /// Returns whether the frame became an event.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self.now += 1000;
+        let frame = FileFrame {
+            timestamp_ns: self.now,
+            link: LinkLayer::Ethernet,
+            packet: bytes.into(),
+            interface: None,
+            interface_index: 0,
+            direction: Direction::Unknown,
+            offset: 0,
+        };
+        let Ok(examined) = self.examiner.examine(&frame) else { return false };
+        let event = examined.event;
+        let seen = Seen {
+            timestamp: Timestamp(self.now),
+            direction: event.direction,
+            hook: event.hook,
+            vlan: event.vlan(),
+        };
+        let told = &mut self.told;
+        self.sessions.event(&event, None, seen, &mut |_| *told += 1);
+        true
+    }
+}
+
+fn client(port: u16, at: u32, payload: &[u8]) -> Vec<u8> {
+    Frame::ethernet().ipv4().tcp(port, 443).seq(at).flags(flags::ACK).payload(payload).build()
+}
+
+fn without_a_handshake() -> Result<()> {
+    let middle = [0xab; 1400];
+    let frames = [
+        Frame::ethernet().ipv4().tcp(1, 443).flags(flags::SYN).build(),
+        Frame::ethernet().ipv4().tcp(1, 443).flags(flags::FIN | flags::ACK).build(),
+        client(2, 1, &[]),
+        client(3, 1, b"GET / HTTP/1.1\r\n\r\n"),
+        client(4, 1, &middle),
+        Frame::ethernet().ipv6().tcp(5, 443).payload(&middle).build(),
+        Frame::ethernet().ipv4().udp(6, 53).payload(&[0; 32]).build(),
+    ];
+    let mut run = Run::new();
+    let measured = allocation_counter::measure(|| {
+        for _ in 0..1000 {
+            for frame in &frames {
+                run.take(frame);
+            }
+        }
+    });
+    ensure!(measured.count_total == 0, "{measured:?}");
+    ensure!(run.told == 0, "{} observations", run.told);
+    Ok(())
+}
+
+/// A ClientHello of TLS 1.2 without extensions.
+fn hello() -> Vec<u8> {
+    let mut record = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
+    record.extend_from_slice(&[0x5a; 32]);
+    record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
+    record
+}
+
+fn behind_a_handshake() -> Result<()> {
+    let mut run = Run::new();
+    let hello = hello();
+    ensure!(run.take(&client(1, 1000, &hello)));
+    let end = 1000 + u32::try_from(hello.len())?;
+    // A fatal alert of the client ends the handshake.
+    ensure!(run.take(&client(1, end, &[0x15, 3, 3, 0, 2, 2, 40])));
+    ensure!(run.told == 3, "hello, alert, handshake: {}", run.told);
+    // Application data, of which the gate lets a little pass, and what is in the middle of a record.
+    let data = [&[0x17, 3, 3, 0x10, 0][..], &[0xab; 1200]].concat();
+    let middle = [0xab; 1400];
+    let (mut emitted, mut at) = (0, end + 7);
+    let frames: Vec<Vec<u8>> = (0..1000)
+        .map(|number| {
+            let payload = if number % 2 == 0 { &data[..] } else { &middle };
+            at += u32::try_from(payload.len()).unwrap_or_default();
+            client(1, at, payload)
+        })
+        .collect();
+    let before = run.told;
+    let measured = allocation_counter::measure(|| {
+        for frame in &frames {
+            emitted += u32::from(run.take(frame));
+        }
+    });
+    // What sessions still know of the connection swallows it.
+    ensure!(emitted > 4 && run.told == before, "{emitted} events, {} told", run.told - before);
+    ensure!(measured.count_total == 0, "{emitted} events: {measured:?}");
+    Ok(())
+}
