@@ -370,6 +370,9 @@ fn wrong_usage() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
         (&["--hook", "qdisc"], "tc, xdp"),
         (&["--format", "xml"], "json, text"),
+        (&["--format", "text", "--json-profile", "eve"], "--format text"),
+        (&["--json-profile", "zeek", "--events", "alert"], "--events"),
+        (&["--events", "hello"], "client_hello"),
         (&["-c", "0"], "-c"),
         (&["-c", "many"], "many"),
         (&["--payload-bytes", "99999"], "16384"),
@@ -391,7 +394,16 @@ fn wrong_usage() -> Result<()> {
 
 fn help() -> Result<()> {
     let long = run(&mut tls_sniff(&["--help"])?)?;
-    for flag in ["--interface", "--read", "--hook", "--format", "--count", "--payload-bytes"] {
+    for flag in [
+        "--interface",
+        "--read",
+        "--hook",
+        "--format",
+        "--json-profile",
+        "--count",
+        "--events",
+        "--payload-bytes",
+    ] {
         let lines = long.lines().filter(|line| line.trim_start().starts_with('-'));
         ensure!(
             lines.filter(|line| line.contains(&format!("{flag} "))).count() == 1,

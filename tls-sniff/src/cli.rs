@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap::{
+    CommandFactory as _, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser,
+    error::ErrorKind,
+};
 use tls_sniff_common::config;
 
 use crate::{
@@ -49,10 +52,9 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
-    /// Whose field names JSON has: docs/events.md's, Zeek's ssl.log, Suricata's EVE, or ECS; all but
-    /// native have one line for each handshake
-    #[arg(long, value_name = "PROFILE", default_value = "native")]
-    pub(crate) json_profile: Profile,
+    /// JSON with whose field names [default: native]; all others have one line for each handshake
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) json_profile: Option<Profile>,
 
     /// Stop after N events
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
@@ -86,7 +88,7 @@ const EXAMPLES: &str = "\
 Examples:
   tls-sniff                          every handshake on this host
   tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc
-  tls-sniff -i eth0 | jq -r .sni     JSON lines into a pipe
+  tls-sniff --events client_hello | jq -r .sni
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
 
@@ -137,6 +139,28 @@ pub(crate) enum Format {
 }
 
 impl Cli {
+    /// Ends the program with exit code 2 if flags contradict each other in a way that clap cannot tell.
+    pub(crate) fn refuse_contradictions(&self) {
+        let refuse = |message: &str| -> ! {
+            Self::command().error(ErrorKind::ArgumentConflict, message).exit()
+        };
+        if self.format == Some(Format::Text) && self.json_profile.is_some() {
+            refuse("--json-profile is for JSON, not for --format text");
+        }
+        let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
+        if !native && !self.events.contains(&EventKind::Handshake) {
+            refuse("only --json-profile native has other --events than handshake");
+        }
+    }
+
+    /// Whether the output is text, on a terminal or not.
+    pub(crate) fn is_text(&self, terminal: bool) -> bool {
+        match self.format {
+            Some(format) => format == Format::Text,
+            None => terminal && self.json_profile.is_none(),
+        }
+    }
+
     pub(crate) const fn attach_options(&self) -> AttachOptions {
         AttachOptions {
             ingress: match self.hook {

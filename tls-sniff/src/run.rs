@@ -13,7 +13,7 @@ use tracing_subscriber::{
 
 use crate::{
     attach,
-    cli::{Cli, Format, Inner},
+    cli::{Cli, Inner},
     daemon::{self, LiveOptions, Selection},
     error::Error,
     load::LoadOptions,
@@ -28,6 +28,7 @@ use crate::{
 pub fn main() -> ExitCode {
     // clap prints help and usage errors itself, and exits with 0 or 2.
     let cli = Cli::parse();
+    cli.refuse_contradictions();
     start_log(&cli);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,12 +47,11 @@ fn run(cli: Cli) -> Result<(), Error> {
         return attach::run_guard(owner)
             .map_err(|source| Error::Process { what: "remove clsact filters", source });
     }
-    let text = match cli.format {
-        Some(format) => format == Format::Text,
-        None => io::stdout().is_terminal(),
+    let formatter = if cli.is_text(io::stdout().is_terminal()) {
+        Formatter::Text(Columns::default())
+    } else {
+        Formatter::Json(cli.json_profile.unwrap_or_default())
     };
-    let formatter =
-        if text { Formatter::Text(Columns::default()) } else { Formatter::Json(cli.json_profile) };
     let attach = cli.attach_options();
     let application_data = cli.events.contains(&EventKind::ApplicationData);
     let pipeline = PipelineOptions { events: cli.events, count: cli.count };
