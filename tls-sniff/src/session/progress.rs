@@ -90,6 +90,14 @@ impl Progress {
         matches!(self.version, Some(0x0304 | 0x7f00..=0x7fff))
     }
 
+    /// Whether an application data record of `party` that comes now is a part of the handshake: in TLS 1.3 all
+    /// are until the client's Finished, but for early data (RFC 8446 section 2) and what a server may say before
+    /// it has heard the client out, which nobody can tell.
+    pub(super) fn wraps_handshake(&self, party: Party) -> bool {
+        let early = party == Party::Client && self.early_data && !self.early_data_ended;
+        self.is_tls_1_3() && self.completed.is_none() && !early
+    }
+
     /// Takes what `party` said at `at`; `peer_silent`: nothing of the other side was ever seen.
     pub(super) fn take(&mut self, party: Party, item: &Item<'_>, at: Timestamp, peer_silent: bool) {
         match &item.said.message {

@@ -8,7 +8,7 @@ use crate::{
         certificate::Chain,
         facts::{self, ClientFacts, ServerFacts},
         handshake::HandshakeType,
-        message::{Message, Partial},
+        message::{Message, Partial, Said},
         ssl2::Ssl2ServerHello,
         weakness::{self, Weakness},
     },
@@ -61,6 +61,7 @@ impl Told<'_> {
 
     pub(super) fn item(&mut self, item: &Item<'_>) {
         self.messages += 1;
+        let wrapped = self.wrapped(item);
         self.story.take(self.side, item, self.seen.timestamp, self.silent);
         if self.is_crowded() {
             return;
@@ -76,9 +77,19 @@ impl Told<'_> {
             sequence: item.sequence,
             record: item.record,
             records: item.records,
-            said: &item.said,
+            said: wrapped.as_ref().unwrap_or(&item.said),
             facts: self.story.facts(self.side, &item.said.message),
         }));
+    }
+}
+
+impl<'a> Told<'_> {
+    /// An application data record that is a part of the handshake, as that.
+    fn wrapped(&self, item: &Item<'a>) -> Option<Said<'a>> {
+        let party = self.story.party(self.side);
+        let wraps = matches!(item.said.message, Message::ApplicationData)
+            && self.story.progress.wraps_handshake(party);
+        wraps.then(|| Said::new(Message::EncryptedHandshake, item.said.partial))
     }
 }
 

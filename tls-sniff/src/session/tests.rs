@@ -5,4 +5,5 @@ mod flights;
 mod limits;
 mod outcomes;
 mod segmentation;
+mod sightings;
 mod wire;

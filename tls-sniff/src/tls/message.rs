@@ -22,7 +22,7 @@ pub enum Message<'a> {
     ServerKeyExchange(&'a [u8]),
     /// Another handshake message, or a hello of which too little can be read.
     Handshake(HandshakeType),
-    /// A handshake record that is encrypted.
+    /// A handshake record that is encrypted, or a record that wraps one (TLS 1.3).
     EncryptedHandshake,
     /// A handshake record of which too little is known to tell more: it goes on with a message whose
     /// start is missing.

@@ -98,3 +98,15 @@ pub(super) fn with_extension(hello: &[u8], kind: u16, content: &[u8]) -> Vec<u8>
 pub(super) fn in_records(one: &[u8], size: usize) -> Vec<u8> {
     one[5..].chunks(size).flat_map(|part| record(22, part)).collect()
 }
+
+/// The client's last words in TLS 1.3.
+pub(super) fn finished_1_3() -> Vec<u8> {
+    [CCS, &data(69)].concat()
+}
+
+/// What [`server_1_2`] says behind its ServerHello.
+pub(super) fn certificate_to_done() -> Vec<u8> {
+    let whole = server_1_2();
+    let hello = 5 + usize::from(u16::from_be_bytes([whole[3], whole[4]]));
+    whole[hello..].to_vec()
+}

@@ -231,3 +231,17 @@ impl<'w> Connection<'w> {
         self
     }
 }
+
+/// What is told of the connections of a wire.
+pub(super) fn of_wire(play: impl FnOnce(&mut Wire)) -> Vec<Handshake> {
+    let mut wire = Wire::default();
+    play(&mut wire);
+    wire.handshakes()
+}
+
+/// What is told of one connection.
+pub(super) fn of(play: impl FnOnce(&mut Connection<'_>)) -> Handshake {
+    let mut told = of_wire(|wire| play(&mut Connection::open(wire, 40000, [1000, 5000])));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    told.remove(0)
+}
