@@ -111,15 +111,17 @@ impl Connection {
         seen: Seen,
         observe: Observe<'_>,
     ) -> bool {
-        self.last = seen;
-        self.last_clock = event.header.timestamp.max(self.last_clock);
-        if self.is_over() {
+        let header = &event.header;
+        // Far from all that was seen it is somebody else's, or made to mislead.
+        let near = self.sides.get(side).is_some_and(|side| side.is_near(header.tcp_sequence));
+        if self.is_over() || !near {
             return false;
         }
+        self.last = seen;
+        self.last_clock = header.timestamp.max(self.last_clock);
         if matches!(start, Start::Hello(_)) {
             self.take_times(event);
         }
-        let header = &event.header;
         let [first, second] = &mut self.sides;
         let (ours, peer) = if side == 0 { (first, second) } else { (second, first) };
         if header.tcp_flags & flags::ACK != 0 {

@@ -166,16 +166,13 @@ impl Side {
     /// The peer has everything before `sequence`.
     pub(super) fn acknowledge(&mut self, sequence: u32) {
         let newer = |old: u32| sequence.wrapping_sub(old).cast_signed() > 0;
-        if self.acknowledged.is_none_or(newer) {
+        if self.is_near(sequence) && self.acknowledged.is_none_or(newer) {
             self.acknowledged = Some(sequence);
         }
     }
 
     /// Takes a segment and gives what became whole to `sink`.
     pub(super) fn segment(&mut self, piece: &Piece<'_>, sink: Sink<'_>) {
-        if !self.is_near(piece.sequence) {
-            return;
-        }
         self.count(piece);
         self.place(piece);
         let first = piece.sequence.wrapping_sub(EARLY_WINDOW);
