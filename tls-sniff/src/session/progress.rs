@@ -4,7 +4,7 @@
 //!  ≤ 1.2   each side: ChangeCipherSpec, then an encrypted handshake record (Finished)    completed: both
 //!  1.3     client: first encrypted record of the size of a Finished, or longer            completed
 //!          ... or of the size of an alert, and the connection ends            the client's alert, inferred
-//!          then the server: a record of that size, and it ends the connection the server's alert, inferred
+//!          then the server: a record of that size, and the connection ends    the server's alert, inferred
 //!  0-RTT   client: what follows an EndOfEarlyData, or has exactly the size of a Finished  completed
 //! ```
 //!
@@ -235,10 +235,8 @@ impl Progress {
             self.trust_one_side();
         }
         match (self.suspect, self.completed, self.alert_that_ends()) {
-            (Some(Party::Client), _, _) => Outcome::ProbableEncryptedAlert { by: Party::Client },
-            (Some(Party::Server), _, _) if close != Close::Fin(Party::Client) => {
-                Outcome::ProbableEncryptedAlert { by: Party::Server }
-            }
+            // Whoever closes first: a client that reads the server's alert may be faster than the server.
+            (Some(by), _, _) => Outcome::ProbableEncryptedAlert { by },
             // It has not said a word since the client's last.
             (_, Some(_), _) if self.settling && close == Close::Reset(Party::Server) => {
                 Outcome::Reset { by: Party::Server }

@@ -176,6 +176,12 @@ fn alerts_that_are_inferred() {
         it.server(&data(19)).fin(Server).fin(Client);
     });
     assert_eq!(one.outcome, inferred(Server));
+    // The client has read it and closes before the server does.
+    let one = of(|it| {
+        begin(it);
+        it.client(&finished_1_3()).client(&data(40)).server(&data(19)).fin(Client).fin(Server);
+    });
+    assert_eq!(one.outcome, inferred(Server));
     // A close_notify that answers one is no alert before the end, and neither is a short answer.
     let one = of(|it| {
         begin(it);
