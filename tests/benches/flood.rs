@@ -64,12 +64,7 @@ fn main() -> std::io::Result<()> {
             ..EventHeader::default()
         };
         let Ok(event) = Event::new(header, &hello) else { continue };
-        let seen = Seen {
-            timestamp: Timestamp(i64::from(number) * 1000),
-            direction: event.direction,
-            hook: event.hook,
-            vlan: event.vlan(),
-        };
+        let seen = Seen::of(&event, Timestamp(i64::from(number) * 1000));
         sessions.event(&event, None, seen, &mut |_| partial += 1);
         if number == next {
             next *= 2;

@@ -89,12 +89,7 @@ fn ring(frames: &[Owned]) -> Vec<Vec<u8>> {
 }
 
 fn seen(event: &Event<'_>) -> Seen {
-    Seen {
-        timestamp: Timestamp(event.header.timestamp.cast_signed()),
-        direction: event.direction,
-        hook: event.hook,
-        vlan: event.vlan(),
-    }
+    Seen::of(event, Timestamp(event.header.timestamp.cast_signed()))
 }
 
 /// From the ring's bytes to observations, and to JSON lines.

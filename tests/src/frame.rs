@@ -381,3 +381,11 @@ impl Frame {
         }
     }
 }
+
+/// A payload for frames: a ClientHello of TLS 1.2 without extensions.
+pub fn client_hello() -> Vec<u8> {
+    let mut record = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
+    record.extend_from_slice(&[0x5a; 32]);
+    record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
+    record
+}

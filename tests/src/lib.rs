@@ -13,6 +13,7 @@
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
+//! | [`pcap`], [`tshark`] | capture files made by tests, and what tshark reads in one |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
@@ -22,12 +23,14 @@ pub mod fuzz;
 pub mod need;
 pub mod netns;
 pub mod packet_socket;
+pub mod pcap;
 pub mod peer;
 pub mod poll;
 pub mod process;
 pub mod runner;
 pub mod schema;
 pub mod sniffer;
+pub mod tshark;
 pub mod tunnel;
 pub mod veth;
 

@@ -11,7 +11,7 @@ use tls_sniff::{
 };
 use tls_sniff_common::{flow::Direction, headers::LinkLayer};
 use tls_sniff_tests::{
-    frame::{Frame, flags},
+    frame::{Frame, client_hello, flags},
     runner::{self, test},
 };
 
@@ -50,12 +50,7 @@ impl Run {
         };
         let Ok(examined) = self.examiner.examine(&frame) else { return false };
         let event = examined.event;
-        let seen = Seen {
-            timestamp: Timestamp(self.now),
-            direction: event.direction,
-            hook: event.hook,
-            vlan: event.vlan(),
-        };
+        let seen = Seen::of(&event, Timestamp(self.now));
         let told = &mut self.told;
         self.sessions.event(&event, None, seen, &mut |_| *told += 1);
         true
@@ -90,17 +85,9 @@ fn without_a_handshake() -> Result<()> {
     Ok(())
 }
 
-/// A ClientHello of TLS 1.2 without extensions.
-fn hello() -> Vec<u8> {
-    let mut record = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
-    record.extend_from_slice(&[0x5a; 32]);
-    record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
-    record
-}
-
 fn behind_a_handshake() -> Result<()> {
     let mut run = Run::new();
-    let hello = hello();
+    let hello = client_hello();
     ensure!(run.take(&client(1, 1000, &hello)));
     let end = 1000 + u32::try_from(hello.len())?;
     // A fatal alert of the client ends the handshake.

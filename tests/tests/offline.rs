@@ -20,7 +20,7 @@ use tls_sniff_tests::{
     process::{Process, run},
     runner::{self, test},
     sniffer::{Sniffer, Stopped, binary},
-    workspace_root,
+    tshark, workspace_root,
 };
 
 #[path = "offline/tunnels.rs"]
@@ -80,28 +80,6 @@ fn read_with(path: &Path, arguments: &[&str]) -> Result<Stopped> {
     Sniffer::spawn(command)?.finish(SOON)
 }
 
-/// Rows of tshark's fields, a list of values in each.
-fn tshark(path: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
-    let mut command = command("tshark");
-    command.arg("-r").arg(path).args([
-        "-Y",
-        filter,
-        "-T",
-        "fields",
-        "-o",
-        "tcp.relative_sequence_numbers:false",
-    ]);
-    // These ports are not tshark's for TLS.
-    for port in [8443, 9443] {
-        command.args(["-d", &format!("tcp.port=={port},tls")]);
-    }
-    for field in fields {
-        command.args(["-e", field]);
-    }
-    let rows = run(&mut command)?;
-    Ok(rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect())
-}
-
 fn as_tshark() -> Result<()> {
     let stopped = read(&handshakes())?;
     ensure!(stopped.status.success(), "{stopped:#?}");
@@ -111,7 +89,7 @@ fn as_tshark() -> Result<()> {
     };
     let fields =
         ["frame.time_epoch", "tcp.srcport", "tcp.seq", "tls.handshake.extensions_server_name"];
-    let rows = tshark(&handshakes(), "tls.handshake.type == 1", &fields)?;
+    let rows = tshark::rows(&handshakes(), "tls.handshake.type == 1", &fields)?;
     let hellos = of("client_hello");
     ensure!(rows.len() == hellos.len() && rows.len() == 4, "{rows:#?} {hellos:#?}");
     for (row, hello) in rows.iter().zip(&hellos) {
@@ -129,7 +107,7 @@ fn as_tshark() -> Result<()> {
         "tls.handshake.extensions.supported_version",
         "tls.handshake.version",
     ];
-    let rows = tshark(&handshakes(), "tls.handshake.type == 2", &fields)?;
+    let rows = tshark::rows(&handshakes(), "tls.handshake.type == 2", &fields)?;
     let hellos = of("server_hello");
     ensure!(rows.len() == hellos.len() && rows.len() == 3, "{rows:#?} {hellos:#?}");
     for (row, hello) in rows.iter().zip(&hellos) {
@@ -144,7 +122,7 @@ fn as_tshark() -> Result<()> {
         ensure!(hello["version"] == expected, "{row:?} {hello}");
         ensure!(hello["cipher_suite"] == name_of_suite(suite)?, "{row:?} {hello}");
     }
-    let rows = tshark(&handshakes(), "tls.alert_message.desc", &["tls.alert_message.desc"])?;
+    let rows = tshark::rows(&handshakes(), "tls.alert_message.desc", &["tls.alert_message.desc"])?;
     let alerts: Vec<&Value> =
         of("alert").into_iter().filter(|alert| alert.get("encrypted").is_none()).collect();
     ensure!(rows == [["70"]] && alerts.len() == 1, "{rows:?} {alerts:#?}");

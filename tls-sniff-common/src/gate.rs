@@ -57,7 +57,7 @@ pub const TAIL: u64 = 8;
 const TAIL_CAPTURE: u32 = 64;
 
 /// How far behind the start of the stream a segment may be and still have overtaken the hello.
-const EARLY_WINDOW: u32 = 1 << 16;
+pub const EARLY_WINDOW: u32 = 1 << 16;
 
 const OPEN: u64 = 1;
 /// The client is side 1 of the flow.

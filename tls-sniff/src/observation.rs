@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use tls_sniff_common::{
     counters::{Counter, CounterBlock, CounterKind},
+    event::Event,
     flow::{Direction, Hook},
     headers::VlanTags,
     record::RecordHeader,
@@ -90,6 +91,13 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// As an event tells, at `timestamp` of the wall clock.
+    #[must_use]
+    pub const fn of(event: &Event<'_>, timestamp: Timestamp) -> Self {
+        let Event { direction, hook, .. } = *event;
+        Self { timestamp, direction, hook, vlan: event.vlan() }
+    }
+
     /// Which way it crossed the interface, if that is known.
     #[must_use]
     pub const fn direction(&self) -> Option<&'static str> {

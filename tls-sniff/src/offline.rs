@@ -20,7 +20,6 @@ use crate::{
     clock::Timestamp,
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
-    observation::EventKind,
     pipeline::{Pipeline, PipelineOptions, Sighting},
     sink::{Formatter, output::WhenFull},
     source::file::{CaptureFile, Examined, Examiner, Frame},
@@ -116,8 +115,7 @@ fn read(
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let application_data = options.pipeline.events.contains(&EventKind::ApplicationData);
-    let examiner = Examiner::new(options.capture_len, application_data);
+    let examiner = Examiner::new(options.capture_len, options.pipeline.application_data());
     while more()
         && let Some(frame) = file.next()?
     {

@@ -32,6 +32,14 @@ pub struct PipelineOptions {
     pub count: Option<u64>,
 }
 
+impl PipelineOptions {
+    /// Whether application data outside of handshakes is wanted.
+    #[must_use]
+    pub fn application_data(&self) -> bool {
+        self.events.contains(&EventKind::ApplicationData)
+    }
+}
+
 /// One run's stages and their counters.
 pub struct Pipeline {
     sessions: Sessions,
@@ -80,7 +88,7 @@ impl Pipeline {
         let output = Output::start(io::stdout(), when_full)?;
         let counters = PipelineCounters::default();
         let writer = Writer { options, formatter, output, counters };
-        let application_data = writer.options.events.contains(&EventKind::ApplicationData);
+        let application_data = writer.options.application_data();
         let sessions = Sessions::new(Limits { application_data, ..Limits::default() });
         Ok(Self { sessions, writer, started: Instant::now() })
     }
@@ -88,12 +96,7 @@ impl Pipeline {
     /// Takes one event.
     pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
         self.writer.counters.received += 1;
-        let seen = Seen {
-            timestamp: sighting.timestamp,
-            direction: event.direction,
-            hook: event.hook,
-            vlan: event.vlan(),
-        };
+        let seen = Seen::of(event, sighting.timestamp);
         let Self { sessions, writer, .. } = self;
         sessions.event(event, sighting.interface, seen, &mut |observation| {
             writer.write(observation);

@@ -17,8 +17,9 @@
 #[cfg(test)]
 mod tests;
 
-/// Bytes that one direction may hold, read and not: more is no handshake.
-pub const DIRECTION_BUDGET: usize = 1 << 17;
+/// Bytes that one direction may hold, read and not: as many as the gate lets pass.
+#[expect(clippy::cast_possible_truncation, reason = "128 KiB")]
+pub const DIRECTION_BUDGET: usize = tls_sniff_common::gate::DIRECTION_BUDGET as usize;
 
 /// Pieces that may wait for what comes before them.
 const MAX_PENDING: usize = 512;
@@ -48,6 +49,13 @@ pub struct Stream {
 struct Chunk {
     sequence: u32,
     bytes: Box<[u8]>,
+}
+
+impl Chunk {
+    /// Sequence number of the byte behind it.
+    fn end(&self) -> u32 {
+        self.sequence.wrapping_add(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// Bytes that were on the wire and not captured: from `sequence` up to, not including, `end`.
@@ -121,7 +129,7 @@ impl Stream {
     pub fn insert(&mut self, sequence: u32, bytes: &[u8], length: u32) -> Inserted {
         let mut inserted = Inserted::default();
         let end = sequence.wrapping_add(length);
-        if distance(self.next, sequence).unsigned_abs() > WINDOW {
+        if !self.is_near(sequence) {
             return Inserted { refused: true, ..inserted };
         }
         let cut = sequence.wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -267,8 +275,7 @@ impl Stream {
         let found = self.pending.iter().position(|chunk| test(&chunk.bytes));
         let kept = self.pending.split_off(found.unwrap_or(self.pending.len()));
         if let Some(last) = self.pending.last() {
-            let length = u32::try_from(last.bytes.len()).unwrap_or(u32::MAX);
-            to = last.sequence.wrapping_add(length);
+            to = last.end();
         }
         self.buffer = Vec::new();
         self.next = kept.first().map_or(to, |chunk| chunk.sequence);
@@ -281,15 +288,12 @@ impl Stream {
     /// Begins anew at `sequence`; what waits, or was not read, stays for when its turn comes.
     pub fn restart(&mut self, sequence: u32) {
         if !self.buffer.is_empty() {
+            let start = self.position();
             let unread = std::mem::take(&mut self.buffer);
-            let start = self.next.wrapping_sub(u32::try_from(unread.len()).unwrap_or(u32::MAX));
             self.put(0, start, &unread);
         }
         self.next = sequence;
-        self.pending.retain(|chunk| {
-            let end = chunk.sequence.wrapping_add(u32::try_from(chunk.bytes.len()).unwrap_or(0));
-            distance(sequence, end) > 0
-        });
+        self.pending.retain(|chunk| distance(sequence, chunk.end()) > 0);
         self.pending_bytes = self.pending.iter().map(|chunk| chunk.bytes.len()).sum();
         self.join();
     }

@@ -17,7 +17,6 @@ use crate::{
     daemon::{self, LiveOptions, Selection},
     error::Error,
     load::LoadOptions,
-    observation::EventKind,
     offline::{self, OfflineOptions},
     pipeline::PipelineOptions,
     sink::{Formatter, text::Columns},
@@ -53,7 +52,6 @@ fn run(cli: Cli) -> Result<(), Error> {
         Formatter::Json(cli.json_profile.unwrap_or_default())
     };
     let attach = cli.attach_options();
-    let application_data = cli.events.contains(&EventKind::ApplicationData);
     let pipeline = PipelineOptions { events: cli.events, count: cli.count };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +66,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         attach,
         load: LoadOptions {
             capture_len: cli.payload_bytes,
-            application_data,
+            application_data: pipeline.application_data(),
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
             ..LoadOptions::default()

@@ -59,12 +59,7 @@ pub fn conversation(mut bytes: &[u8]) {
         };
         let Ok(event) = Event::new(header, payload) else { panic!("a header of this build") };
         of_connection[side] = of_connection[side].wrapping_add(header.payload_len);
-        let seen = Seen {
-            timestamp: Timestamp(now),
-            direction: event.direction,
-            hook: event.hook,
-            vlan: event.vlan(),
-        };
+        let seen = Seen::of(&event, Timestamp(now));
         let mut take = |observation: &Observation<'_>| {
             told += 1;
             handshakes += u64::from(matches!(observation, Observation::Handshake(_)));

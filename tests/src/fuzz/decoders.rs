@@ -123,7 +123,7 @@ pub fn event(bytes: &[u8]) {
     assert_eq!(usize::from(event.header.captured_len), event.payload.len());
     let mut sessions = Sessions::new(Limits::default());
     let mut out = Vec::new();
-    let seen = Seen { direction: event.direction, hook: event.hook, vlan: event.vlan(), ..SEEN };
+    let seen = Seen::of(&event, SEEN.timestamp);
     sessions.event(&event, Some("eth0"), seen, &mut |told| write(told, &mut out));
     sessions.finish(&mut |told| write(told, &mut out));
 }
@@ -137,12 +137,7 @@ pub fn capture_file(bytes: &[u8]) {
     while let Ok(Some(frame)) = file.next() {
         let Ok(examined) = examiner.examine(&frame) else { continue };
         let event = examined.event;
-        let seen = Seen {
-            timestamp: Timestamp(frame.timestamp_ns),
-            direction: event.direction,
-            hook: event.hook,
-            vlan: event.vlan(),
-        };
+        let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
         sessions.event(&event, frame.interface, seen, &mut |told| write(told, &mut out));
     }
     sessions.finish(&mut |told| write(told, &mut out));

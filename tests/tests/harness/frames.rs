@@ -2,15 +2,13 @@
 //! numbers written by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tls_sniff_tests::frame::{Extension, Frame, flags};
 use tls_sniff_tests::need::command;
+use tls_sniff_tests::pcap::{link_type::ETHERNET, link_type::RAW_IP, pcap};
 use tls_sniff_tests::process::run;
-
-/// Link types of a pcap file (tcpdump.org/linktypes.html).
-const ETHERNET: u32 = 1;
-const RAW_IP: u32 = 101;
 
 /// Faults that tshark finds by itself: present in a malformed packet, 0 for a bad checksum.
 const MALFORMED: &str = "_ws.malformed";
@@ -226,7 +224,8 @@ fn raw_cases() -> Vec<Case> {
 fn check(link_type: u32, cases: &[Case]) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("frames.pcap");
-    std::fs::write(&file, pcap(link_type, cases))?;
+    let frames = cases.iter().map(|(frame, _)| (Duration::ZERO, frame.build()));
+    std::fs::write(&file, pcap(link_type, frames))?;
     let mut tshark = command("tshark");
     tshark.arg("-r").arg(&file).args([
         "-n",
@@ -273,17 +272,4 @@ fn check(link_type: u32, cases: &[Case]) -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
-}
-
-/// A capture file: the header, then each frame with a zero timestamp.
-fn pcap(link_type: u32, cases: &[Case]) -> Vec<u8> {
-    let header = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, link_type];
-    let mut file: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
-    for (frame, _) in cases {
-        let bytes = frame.build();
-        let length = u32::try_from(bytes.len()).expect("a frame is small");
-        file.extend([0, 0, length, length].iter().flat_map(|word| word.to_le_bytes()));
-        file.extend(bytes);
-    }
-    file
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tls_sniff_tests::{
-    frame::{Frame, flags},
+    frame::{Frame, client_hello, flags},
     netns::Namespace,
     packet_socket::PacketSocket,
     sniffer::Sniffer,
@@ -13,14 +13,6 @@ use tls_sniff_tests::{
 };
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// A ClientHello of TLS 1.2 without extensions.
-pub(crate) fn hello() -> Vec<u8> {
-    let mut record = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
-    record.extend_from_slice(&[0x5a; 32]);
-    record.extend_from_slice(&[0, 0, 2, 0x13, 0x01, 1, 0]);
-    record
-}
 
 /// A tag is in the bytes at XDP, and in the skb only at TC ingress.
 pub(crate) fn tagged(hook: &str) -> Result<()> {
@@ -40,7 +32,7 @@ pub(crate) fn tagged(hook: &str) -> Result<()> {
         for v6 in [false, true] {
             let stack = if v6 { stack.clone().ipv6() } else { stack.clone().ipv4() };
             let port = if v6 { port + 100 } else { port };
-            socket.send(&stack.tcp(port, 443).payload(&hello()).build())?;
+            socket.send(&stack.tcp(port, 443).payload(&client_hello()).build())?;
             let event = sniffer.wait_for(SOON, |event| event["source_port"] == port)?;
             ensure!(event["vlan"] == vlan, "expected {vlan}: {event}");
             ensure!(event["event"] == "client_hello" && event["direction"] == "ingress");
@@ -68,7 +60,7 @@ pub(crate) fn counters_add_up() -> Result<()> {
                 13,
                 Frame::ethernet().ipv4().fragment(200, false).protocol(6).payload(&[0; 64]).build(),
             ),
-            ("emitted", 17, Frame::ethernet().ipv4().tcp(2, 443).payload(&hello()).build()),
+            ("emitted", 17, Frame::ethernet().ipv4().tcp(2, 443).payload(&client_hello()).build()),
         ];
         for (_, times, frame) in &kinds {
             for _ in 0..*times {
@@ -76,7 +68,7 @@ pub(crate) fn counters_add_up() -> Result<()> {
             }
         }
         // The same hello again and again is one that was sent anew; the last one is another.
-        socket.send(&Frame::ethernet().ipv4().tcp(3, 443).payload(&hello()).build())?;
+        socket.send(&Frame::ethernet().ipv4().tcp(3, 443).payload(&client_hello()).build())?;
         sniffer.wait_for(SOON, |event| event["source_port"] == 3)?;
         let stopped = sniffer.stop()?;
         stopped.check_sums()?;
@@ -116,7 +108,7 @@ pub(crate) fn without_link_layer() -> Result<()> {
         sniffer.ready()?;
         let socket = PacketSocket::open(&namespace, "tun0")?;
         for (port, packet) in [(1, Frame::raw().ipv4()), (2, Frame::raw().ipv6())] {
-            socket.send(&packet.tcp(port, 443).payload(&hello()).build())?;
+            socket.send(&packet.tcp(port, 443).payload(&client_hello()).build())?;
             let event = sniffer.wait_for(SOON, |event| event["source_port"] == port)?;
             ensure!(event["event"] == "client_hello" && event["interface"] == "tun0", "{event}");
             ensure!(event["direction"] == "egress" && event["hook"] == "tc", "{event}");

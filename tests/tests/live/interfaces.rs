@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use tls_sniff_tests::{
-    frame::Frame,
+    frame::{Frame, client_hello},
     netns::Namespace,
     packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
@@ -13,7 +13,7 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::{frames::hello, handshakes::NAME};
+use super::handshakes::NAME;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
 /// Sends hellos until one was seen: an interface that just came up drops frames until the kernel has
 /// given it its queue, which happens some time after it is up by all that can be asked.
 fn send_until(socket: &PacketSocket, port: u16, seen: impl Fn() -> bool) -> Result<()> {
-    let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&hello()).build();
+    let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build();
     poll::try_until(SOON, "a hello to be seen", || {
         socket.send(&frame)?;
         Ok(seen().then_some(()))

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tls_sniff_tests::{
-    frame::Frame,
+    frame::{Frame, client_hello},
     need::command,
     packet_socket::PacketSocket,
     poll,
@@ -18,14 +18,12 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::frames::hello;
-
 const SOON: Duration = Duration::from_secs(10);
 
 /// A hello from a port, through a pair.
 fn send(pair: &VethPair, port: u16) -> Result<()> {
     let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
-    socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(&hello()).build())
+    socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build())
 }
 
 pub(crate) fn unprivileged() -> Result<()> {

@@ -28,6 +28,7 @@ use tls_sniff_common::{flow::WireAddress, headers::LinkLayer};
 use tls_sniff_tests::{
     need::corpus,
     packet_socket::PacketSocket,
+    pcap::{link_type::ETHERNET, pcap},
     sniffer::{Sniffer, Stopped, binary},
     veth::{Options, VethPair},
 };
@@ -90,21 +91,10 @@ fn sendable(path: &Path) -> Result<Sendable> {
 }
 
 /// A pcap of frames a millisecond apart, from now on: certificates expire.
-fn pcap(frames: &[Vec<u8>]) -> Result<Vec<u8>> {
+fn from_now_on(frames: &[Vec<u8>]) -> Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 1 << 18, 1] {
-        file.extend(word.to_le_bytes());
-    }
-    for (frame, milliseconds) in frames.iter().zip(0..) {
-        let at = now + Duration::from_millis(milliseconds);
-        let length = u32::try_from(frame.len())?;
-        for word in [u32::try_from(at.as_secs())?, at.subsec_micros(), length, length] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(frame);
-    }
-    Ok(file)
+    let at = |milliseconds| now + Duration::from_millis(milliseconds);
+    Ok(pcap(ETHERNET, (0..).map(at).zip(frames.iter().cloned())))
 }
 
 /// The events without what is of this run: where and when.
@@ -135,7 +125,7 @@ fn told(stopped: &Stopped) -> Vec<String> {
 fn offline(frames: &[Vec<u8>]) -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("replayed.pcap");
-    fs::write(&path, pcap(frames)?)?;
+    fs::write(&path, from_now_on(frames)?)?;
     let mut command = std::process::Command::new(binary()?);
     command.arg("-r").arg(&path).args(["--format", "json", "--events", EVENTS]);
     let stopped = Sniffer::spawn(command)?.finish(SOON)?;

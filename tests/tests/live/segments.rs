@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tls_sniff_tests::{
-    need::command,
     peer::{Certificate, Client, Server},
     poll,
-    process::{Process, run},
+    process::Process,
     sniffer::Sniffer,
+    tshark,
     veth::{End, VethPair},
 };
 
@@ -34,15 +34,6 @@ fn tcpdump(end: &End, file: &Path) -> Result<Process> {
         Ok(listens.then_some(()))
     })?;
     Ok(process)
-}
-
-fn tshark(file: &Path, filter: &str, fields: &[&str]) -> Result<Vec<String>> {
-    let mut tshark = command("tshark");
-    tshark.arg("-r").arg(file).args(["-Y", filter, "-T", "fields"]);
-    for field in fields {
-        tshark.args(["-e", field]);
-    }
-    Ok(run(&mut tshark)?.lines().map(str::to_owned).collect())
 }
 
 /// The hello of a handshake over a pair with this MTU, and what tcpdump saw at the server's end.
@@ -88,8 +79,9 @@ pub(crate) fn large_hello(hook: &str) -> Result<()> {
     ensure!(over_small.get("partial").is_none(), "{over_small}");
     ensure!(over_small["record_length"].as_u64() > Some(1400), "{over_small}");
     // The segments were as small as they should be.
-    let lengths = tshark(&small, "tcp.dstport == 443 && tcp.len > 0", &["tcp.len"])?;
-    let lengths: Vec<u64> = lengths.iter().map(|it| it.parse()).collect::<Result<_, _>>()?;
+    let lengths = tshark::rows(&small, "tcp.dstport == 443 && tcp.len > 0", &["tcp.len"])?;
+    let lengths: Vec<u64> =
+        lengths.iter().flatten().map(|it| it.parse()).collect::<Result<_, _>>()?;
     ensure!(lengths.len() > 3 && lengths.iter().all(|it| *it <= SEGMENT), "{lengths:?}");
     // The whole offer, as tshark reads it.
     ensure!(over_small["sni"] == NAME && over_small["alpn"] == json!(protocols), "{over_small}");
@@ -100,8 +92,9 @@ pub(crate) fn large_hello(hook: &str) -> Result<()> {
         "tls.handshake.ciphersuite",
         "tls.handshake.extension.type",
     ];
-    let rows = tshark(&small, "tls.handshake.type == 1", &fields)?;
-    let row: Vec<&str> = rows.first().context("tshark found no hello")?.split('\t').collect();
+    let rows = tshark::rows(&small, "tls.handshake.type == 1", &fields)?;
+    let row = rows.first().context("tshark found no hello")?;
+    let row: Vec<&str> = row.iter().map(String::as_str).collect();
     let count = |list: &str| list.split(',').count();
     let own = |name: &str| over_small[name].as_array().map_or(0, Vec::len);
     ensure!(row.first() == Some(&NAME) && row.get(1) == Some(&alpn.as_str()), "{row:?}");

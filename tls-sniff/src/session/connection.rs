@@ -35,7 +35,8 @@ pub(super) struct Connection {
     close: Option<Close>,
     /// Both sides have sent FIN, or the server RST: nothing more will come.
     ended: bool,
-    outcome: Option<Outcome>,
+    /// How it ended was told, or nothing is left to tell.
+    over: bool,
 }
 
 /// Times of the TCP handshake.
@@ -58,7 +59,7 @@ impl Connection {
             tcp: None,
             close: None,
             ended: false,
-            outcome: None,
+            over: false,
         }
     }
 
@@ -76,7 +77,7 @@ impl Connection {
 
     /// Whether its outcome is known.
     pub(super) const fn is_over(&self) -> bool {
-        self.outcome.is_some()
+        self.over
     }
 
     /// Whether it is over but for what is late.
@@ -288,16 +289,14 @@ impl Connection {
 
     /// Reports what is left of messages that will not become whole.
     fn flush(&mut self, why: Partial, observe: Observe<'_>) {
-        let mut seen = self.last;
         let [first, second] = &mut self.sides;
         let silent = [second.is_silent(), first.is_silent()];
         for ((side, ours), silent) in [first, second].into_iter().enumerate().zip(silent) {
-            seen.timestamp = self.last.timestamp;
             let mut told = Told {
                 key: &self.key,
                 interface: self.interface.as_deref(),
                 side,
-                seen,
+                seen: self.last,
                 silent,
                 story: &mut self.story,
                 observe,
@@ -307,7 +306,7 @@ impl Connection {
         }
     }
 
-    /// Nothing was seen for long: `limit` is why not longer.
+    /// It is not waited for any longer, and why.
     pub(super) fn give_up(&mut self, why: GiveUp, now: Timestamp, observe: Observe<'_>) {
         if self.is_over() {
             return;
@@ -316,7 +315,7 @@ impl Connection {
         self.flush(partial, observe);
         let Some(client) = self.story.client else {
             // Something overtook a hello that never came.
-            self.outcome = Some(Outcome::Partial);
+            self.over = true;
             return;
         };
         let answered = self.sides.get(1 - client).is_some_and(|server| !server.is_silent());
@@ -347,7 +346,7 @@ impl Connection {
     }
 
     fn conclude(&mut self, outcome: Outcome, now: Timestamp, observe: Observe<'_>) {
-        self.outcome = Some(outcome);
+        self.over = true;
         let Some(client) = self.story.client else { return };
         let story = &self.story;
         let (Some(client_side), Some(server_side)) =

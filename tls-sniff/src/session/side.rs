@@ -1,6 +1,7 @@
 //! One direction of a connection: segments in, messages out.
 
 use tls_sniff_common::{
+    gate::EARLY_WINDOW,
     headers::Segment,
     packet::CapturedPacket,
     record::{ContentType, RECORD_HEADER_LEN, RecordHeader},
@@ -22,9 +23,6 @@ const GAP_LIMIT: i64 = 1_000_000_000;
 
 /// Bytes behind a gap after which it is given up if the peer has acknowledged what is missing.
 const GAP_BYTES: usize = 8192;
-
-/// What may arrive before the hello that it follows, as in the kernel's gate.
-const EARLY_WINDOW: u32 = 1 << 16;
 
 /// Where the record layer stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

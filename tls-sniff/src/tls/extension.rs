@@ -177,6 +177,17 @@ pub enum Ech {
     Inner,
 }
 
+impl Ech {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Outer { .. } => "outer_or_grease",
+            Self::Inner => "inner",
+        }
+    }
+}
+
 /// Reads encrypted_client_hello.
 pub(super) fn ech(mut data: Reader<'_>) -> Result<Ech, ParseError> {
     match data.u8("ECH type")? {

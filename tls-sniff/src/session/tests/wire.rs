@@ -109,12 +109,7 @@ impl Wire {
             };
             let Ok(examined) = examiner.examine(&frame) else { continue };
             let event = examined.event;
-            let seen = Seen {
-                timestamp: Timestamp(frame.timestamp_ns),
-                direction: event.direction,
-                hook: event.hook,
-                vlan: event.vlan(),
-            };
+            let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
             sessions.event(&event, None, seen, &mut |it| told.push(tell(it)));
         }
         sessions.finish(&mut |it| told.push(tell(it)));

@@ -76,11 +76,7 @@ fn offered<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Resul
     let offered = List(hello.alpn.iter().map(|name| text(name)));
     some(map, "offered_alpn", (!hello.alpn.is_empty()).then_some(offered))?;
     some(map, "post_quantum", hello.post_quantum.map(|ready| ready.as_str()))?;
-    let ech = hello.ech.map(|ech| match ech {
-        Ech::Outer { .. } => "outer_or_grease",
-        Ech::Inner => "inner",
-    });
-    some(map, "ech", ech)?;
+    some(map, "ech", hello.ech.as_ref().map(Ech::as_str))?;
     flag(map, "early_data", hello.early_data)?;
     flag(map, "offers_resumption", hello.offers_resumption)?;
     fingerprints(map, hello.fingerprints.as_ref())

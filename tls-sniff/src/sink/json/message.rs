@@ -152,15 +152,9 @@ fn ech<M: SerializeMap>(map: &mut M, ech: Option<Ech>) -> Result<(), M::Error> {
         config_id: u8,
         payload_length: usize,
     }
-    match ech {
-        Some(Ech::Outer { kdf, aead, config_id, payload_len }) => {
-            map.serialize_entry("ech", "outer_or_grease")?;
-            let outer = Outer { kdf, aead, config_id, payload_length: payload_len };
-            map.serialize_entry("ech_outer", &outer)
-        }
-        Some(Ech::Inner) => map.serialize_entry("ech", "inner"),
-        None => Ok(()),
-    }
+    some(map, "ech", ech.as_ref().map(Ech::as_str))?;
+    let Some(Ech::Outer { kdf, aead, config_id, payload_len }) = ech else { return Ok(()) };
+    map.serialize_entry("ech_outer", &Outer { kdf, aead, config_id, payload_length: payload_len })
 }
 
 fn ssl2_client_hello<M: SerializeMap>(map: &mut M, record: &[u8]) -> Result<(), M::Error> {
