@@ -63,7 +63,7 @@ fn main() -> std::io::Result<()> {
             abi_version: ABI_VERSION,
             ..EventHeader::default()
         };
-        let Ok(event) = Event::new(header, &hello) else { continue };
+        let Ok(event) = Event::new(header, &hello, None) else { continue };
         let seen = Seen::of(&event, Timestamp(i64::from(number) * 1000));
         sessions.event(&event, None, seen, &mut |_| partial += 1);
         if number == next {

@@ -6,6 +6,7 @@ use std::{fs, hint::black_box};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tls_sniff::{
     clock::Timestamp,
+    filter::PacketFilter,
     observation::{EventKind, Observation, Seen},
     reassembly::Stream,
     session::{Limits, Sessions},
@@ -56,7 +57,7 @@ fn frames() -> Vec<Owned> {
 
 /// The events of the capture, as the ring has them.
 fn ring(frames: &[Owned]) -> Vec<Vec<u8>> {
-    let examiner = Examiner::new(u32::MAX, false);
+    let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
     let event = |frame: &Owned| {
         let event = examiner.examine(&frame.frame()).ok()?.event;
         let header = &event.header;
@@ -99,7 +100,7 @@ fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(frames.len() as u64));
     group.bench_function("walk and gate, packets", |bencher| {
-        let examiner = Examiner::new(u32::MAX, false);
+        let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
         bencher.iter(|| {
             frames.iter().filter(|frame| examiner.examine(&frame.frame()).is_ok()).count()
         });

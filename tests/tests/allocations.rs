@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use tls_sniff::{
     clock::Timestamp,
+    filter::PacketFilter,
     observation::Seen,
     session::{Limits, Sessions},
     source::file::{Examiner, Frame as FileFrame},
@@ -32,7 +33,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let examiner = Examiner::new(u32::MAX, false);
+        let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
         Self { examiner, sessions: Sessions::new(Limits::default()), told: 0, now: 0 }
     }
 

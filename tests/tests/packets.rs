@@ -8,7 +8,7 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
-use tls_sniff::load::LoadOptions;
+use tls_sniff::{filter::PacketFilter, load::LoadOptions};
 use tls_sniff_common::{config, counters::Counter, event::Event, headers::LinkLayer};
 use tls_sniff_tests::{
     frame::{Extension, Frame, flags},
@@ -18,6 +18,8 @@ use tls_sniff_tests::{
 
 #[path = "packets/bench.rs"]
 mod bench;
+#[path = "packets/filters.rs"]
+mod filters;
 #[path = "packets/gate.rs"]
 mod gate;
 #[path = "packets/host.rs"]
@@ -45,6 +47,15 @@ fn main() -> ExitCode {
         test("segments_of_a_handshake_pass_the_gate", ROOT, gate::segments_of_a_handshake),
         test("the_gate_closes", ROOT, gate::closes),
         test("the_gate_makes_room", ROOT, gate::makes_room),
+        test("each_filter_takes_what_it_says", ROOT, filters::each_filter),
+        test("filter_direction", ROOT, filters::direction),
+        test("filter_vlan", ROOT, filters::vlan),
+        test("filter_sample_takes_whole_connections", ROOT, filters::sample),
+        test("filter_of_ten_thousand_networks", ROOT, filters::ten_thousand_networks),
+        test("filter_follows_records", ROOT, filters::records_are_followed),
+        test("scopes_add_context", ROOT, filters::scopes),
+        test("whole_packets_are_copied", ROOT, filters::whole_packets),
+        test("verifier_accepts_all_rules", ROOT, filters::verifier_accepts_all_rules),
     ])
 }
 
@@ -104,11 +115,15 @@ pub(crate) fn stacks(raw: bool) -> Vec<(String, Frame)> {
     stacks
 }
 
+fn application_data_too(application_data: bool) -> PacketFilter {
+    PacketFilter { application_data, ..PacketFilter::default() }
+}
+
 fn verifier_accepts_each_program() -> Result<()> {
     for application_data in [false, true] {
         for capture_len in [config::MIN_CAPTURE_LEN, 2048, config::MAX_CAPTURE_LEN] {
             let mut bench = Bench::load(LoadOptions {
-                application_data,
+                filter: application_data_too(application_data),
                 capture_len,
                 xdp: true,
                 ..LoadOptions::default()
@@ -316,7 +331,8 @@ fn record_header_limits() -> Result<()> {
 }
 
 fn application_data() -> Result<()> {
-    let options = LoadOptions { application_data: true, xdp: true, ..LoadOptions::default() };
+    let options =
+        LoadOptions { filter: application_data_too(true), xdp: true, ..LoadOptions::default() };
     let mut bench = Bench::load(options)?;
     let payload = [0x17, 3, 3, 0, 4, 9, 9, 9, 9];
     for at in [At::Xdp, At::In, At::Out] {

@@ -16,6 +16,52 @@ pub const HAS_XDP_LOAD_BYTES: &str = "HAS_XDP_LOAD_BYTES";
 /// Name of the global `u64`: the key of the flow hash, of random bits.
 pub const FLOW_SEED: &str = "FLOW_SEED";
 
+/// Name of the global `u32`: bytes of each selected packet to copy, from its first one; 0 to copy payload
+/// only. At most [`MAX_SNAPLEN`].
+pub const SNAPLEN: &str = "SNAPLEN";
+
+/// Names of the globals that [`crate::filter::Rules`] asks for. `u8` all, but where it says otherwise.
+pub mod rules {
+    /// [`direction`](crate::filter::Rules::direction)
+    pub const DIRECTION: &str = "RULE_DIRECTION";
+    /// [`ports`](crate::filter::Rules::ports); the ports are in the map `PORTS`
+    pub const PORTS: &str = "RULE_PORTS";
+    /// [`networks`](crate::filter::Rules::networks); the prefixes are in the map `NETWORKS`
+    pub const NETWORKS: &str = "RULE_NETWORKS";
+    /// [`vlans`](crate::filter::Rules::vlans); the ids are in the map `VLANS`
+    pub const VLANS: &str = "RULE_VLANS";
+    /// `u32`, [`sample`](crate::filter::Rules::sample)
+    pub const SAMPLE: &str = "RULE_SAMPLE";
+    /// [`tcp_flags`](crate::filter::Rules::tcp_flags)
+    pub const TCP_FLAGS: &str = "RULE_TCP_FLAGS";
+    /// `u32`, the lower bound of [`payload_len`](crate::filter::Rules::payload_len)
+    pub const PAYLOAD_LEAST: &str = "RULE_PAYLOAD_LEAST";
+    /// `u32`, the upper bound
+    pub const PAYLOAD_MOST: &str = "RULE_PAYLOAD_MOST";
+    /// [`content_types`](crate::filter::Rules::content_types)
+    pub const CONTENT_TYPES: &str = "RULE_CONTENT_TYPES";
+    /// [`record_versions`](crate::filter::Rules::record_versions)
+    pub const RECORD_VERSIONS: &str = "RULE_RECORD_VERSIONS";
+    /// [`hello_versions`](crate::filter::Rules::hello_versions)
+    pub const HELLO_VERSIONS: &str = "RULE_HELLO_VERSIONS";
+    /// `u32`, [`handshake_types`](crate::filter::Rules::handshake_types)
+    pub const HANDSHAKE_TYPES: &str = "RULE_HANDSHAKE_TYPES";
+    /// [`scope`](crate::filter::Rules::scope)
+    pub const SCOPE: &str = "RULE_SCOPE";
+    /// [`follows_handshakes`](crate::filter::Rules::follows_handshakes)
+    pub const FOLLOWS_HANDSHAKES: &str = "RULE_FOLLOWS_HANDSHAKES";
+}
+
+/// Ports that there are: the length of the one value of the map `PORTS`.
+pub const PORT_COUNT: usize = 1 << 16;
+
+/// VLAN ids that there are: the length of the one value of the map `VLANS`.
+pub const VLAN_COUNT: usize = 1 << 12;
+
+/// The longest packet that is copied whole, as tcpdump's: TSO makes packets of 64 KiB, BIG TCP longer ones.
+/// The kernel's scratch space is this much for each CPU, if packets are asked for.
+pub const MAX_SNAPLEN: u32 = 262_144;
+
 /// The fewest payload bytes to ask for: enough to tell a hello, its version and its random.
 pub const MIN_CAPTURE_LEN: u32 = 64;
 

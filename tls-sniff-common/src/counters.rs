@@ -4,7 +4,7 @@
 //! Every packet is counted as [`Counter::Seen`] and as exactly one outcome, so for each hook
 //!
 //! ```text
-//! seen = emitted + skipped (each reason) + filtered (application data) + lost (each reason)
+//! seen = emitted + skipped (each reason) + filtered (application data, the filters) + lost (each reason)
 //! ```
 //!
 //! which tests assert and the `stats` event shows.
@@ -42,10 +42,12 @@ pub enum Counter {
     /// Not an outcome: flows in their handshake that made room for another one, so that what they send
     /// next may be missing.
     FlowEvicted = 13,
+    /// Packets that the filters leave out.
+    Filtered = 14,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 14;
+pub const COUNTERS: usize = 15;
 
 /// The counters of one hook on one CPU, indexed by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];
@@ -57,7 +59,7 @@ pub enum CounterKind {
     Total,
     /// It became an event.
     Emitted,
-    /// It is TLS that nobody asked for.
+    /// Nobody asked for it.
     Filtered,
     /// It holds no TLS record at the start of a TCP payload.
     Skipped,
@@ -84,6 +86,7 @@ impl Counter {
         Self::RingFull,
         Self::ReadFailed,
         Self::FlowEvicted,
+        Self::Filtered,
     ];
 
     /// The counter's place in a [`CounterBlock`].
@@ -111,6 +114,7 @@ impl Counter {
             Self::RingFull => "ring_full",
             Self::ReadFailed => "read_failed",
             Self::FlowEvicted => "flow_evicted",
+            Self::Filtered => "filtered",
         }
     }
 
@@ -120,7 +124,7 @@ impl Counter {
         match self {
             Self::Seen => CounterKind::Total,
             Self::Emitted => CounterKind::Emitted,
-            Self::ApplicationData => CounterKind::Filtered,
+            Self::ApplicationData | Self::Filtered => CounterKind::Filtered,
             Self::NotIp
             | Self::LaterFragment
             | Self::NotTcp

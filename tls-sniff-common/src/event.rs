@@ -1,4 +1,5 @@
-//! The ring buffer's event: a fixed header, then the captured payload bytes.
+//! The ring buffer's event: a fixed header, then the captured bytes: of the payload, or of the whole packet
+//! if that is asked for.
 //!
 //! ```text
 //!   0  8  timestamp      ns, CLOCK_MONOTONIC
@@ -10,17 +11,23 @@
 //!  60  4  tcp_sequence
 //!  64  4  tcp_acknowledgement
 //!  68  4  payload_len    bytes of TCP payload on the wire
-//!  72  2  captured_len   bytes of it that follow the header
-//!  74  2  source_port
-//!  76  2  destination_port
-//!  78  4  vlan_tci       two tags, outermost first
-//!  82  1  vlan_count
-//!  83  1  ip_version     4 or 6
-//!  84  1  tcp_flags      as in byte 13 of the TCP header
-//!  85  1  direction
-//!  86  1  hook
-//!  87  1  abi_version
-//!  88     captured payload
+//!  72  4  packet_len     bytes of the packet as the hook saw it
+//!  76  4  packet_captured  bytes of it that follow the header; 0: payload follows
+//!  80  2  captured_len   bytes of payload that follow, in the packet or alone
+//!  82  2  payload_offset where it starts in the packet
+//!  84  2  source_port
+//!  86  2  destination_port
+//!  88  4  vlan_tci       two tags, outermost first
+//!  92  2  offloaded_tpid tag type of the outermost, if it is not in the packet's bytes; else 0
+//!  94  1  vlan_count
+//!  95  1  ip_version     4 or 6
+//!  96  1  tcp_flags      as in byte 13 of the TCP header
+//!  97  1  direction
+//!  98  1  hook
+//!  99  1  marks          [`marks`]
+//! 100  1  abi_version
+//! 101  3  (zero)
+//! 104     captured bytes
 //! ```
 //!
 //! Numbers are in host byte order: both sides run on one machine. User space reads each field at its
@@ -36,7 +43,15 @@ use crate::{
 };
 
 /// Bytes before the captured payload.
-pub const EVENT_HEADER_LEN: usize = 88;
+pub const EVENT_HEADER_LEN: usize = 104;
+
+/// What else there is to say of an event, as bits.
+pub mod marks {
+    /// The rules select the packet; else it is for the context of what they select.
+    pub const SELECTED: u8 = 1;
+    /// The packet starts with its IP header, not with Ethernet's.
+    pub const RAW_IP: u8 = 2;
+}
 
 /// The fixed part of an event, laid out as above.
 #[repr(C)]
@@ -60,14 +75,22 @@ pub struct EventHeader {
     pub tcp_acknowledgement: u32,
     /// TCP payload on the wire, in bytes.
     pub payload_len: u32,
+    /// The packet's length where it was seen.
+    pub packet_len: u32,
+    /// Bytes of the packet that follow the header; 0 if its payload does.
+    pub packet_captured: u32,
     /// Payload bytes that follow the header.
     pub captured_len: u16,
+    /// Where they start in the packet.
+    pub payload_offset: u16,
     /// TCP source port.
     pub source_port: u16,
     /// TCP destination port.
     pub destination_port: u16,
     /// VLAN tag control information, outermost first.
     pub vlan_tci: [u16; MAX_VLAN_TAGS],
+    /// The type of an outermost tag that is not in the packet's bytes.
+    pub offloaded_tpid: u16,
     /// How many VLAN tags there were.
     pub vlan_count: u8,
     /// 4 or 6.
@@ -78,16 +101,20 @@ pub struct EventHeader {
     pub direction: u8,
     /// [`Hook`]
     pub hook: u8,
+    /// [`marks`]
+    pub marks: u8,
     /// [`ABI_VERSION`]
     pub abi_version: u8,
+    /// Zero.
+    pub zero: [u8; 3],
 }
 
 const _: () = {
     assert!(size_of::<EventHeader>() == EVENT_HEADER_LEN);
     assert!(offset_of!(EventHeader, interface) == 56);
-    assert!(offset_of!(EventHeader, captured_len) == 72);
-    assert!(offset_of!(EventHeader, vlan_count) == 82);
-    assert!(offset_of!(EventHeader, abi_version) == 87);
+    assert!(offset_of!(EventHeader, captured_len) == 80);
+    assert!(offset_of!(EventHeader, vlan_count) == 94);
+    assert!(offset_of!(EventHeader, abi_version) == 100);
 };
 
 impl EventHeader {
@@ -127,10 +154,13 @@ impl EventHeader {
         self.tcp_acknowledgement = u32::from_be_bytes([a0, a1, a2, a3]);
         self.tcp_flags = flags;
         self.payload_len = segment.payload_len as u32;
+        self.payload_offset = segment.payload_offset as u16;
         self.ip_version = ip as u8;
         let vlan = headers::vlan_tags(packet, link, segment);
         self.vlan_tci = vlan.tci;
         self.vlan_count = vlan.count;
+        self.offloaded_tpid = 0;
+        self.marks = if link as u8 == LinkLayer::RawIp as u8 { marks::RAW_IP } else { 0 };
         self.abi_version = ABI_VERSION;
         Some(())
     }
@@ -144,11 +174,12 @@ impl EventHeader {
         VlanTags { tci: self.vlan_tci, count: self.vlan_count }
     }
 
-    /// Puts an offloaded tag outside those that the bytes held.
+    /// Puts an offloaded tag of type `tpid` outside those that the bytes held.
     #[inline(always)]
-    pub fn push_outer_vlan(&mut self, tci: u16) {
+    pub fn push_outer_vlan(&mut self, tpid: u16, tci: u16) {
         let mut vlan = self.vlan();
         vlan.push_outer(tci);
+        self.offloaded_tpid = tpid;
         self.vlan_tci = vlan.tci;
         self.vlan_count = vlan.count;
     }
@@ -204,6 +235,8 @@ pub struct Event<'a> {
     pub hook: Hook,
     /// The first captured bytes of the TCP payload.
     pub payload: &'a [u8],
+    /// The first bytes of the packet, if packets are asked for.
+    pub packet: Option<&'a [u8]>,
 }
 
 impl<'a> Event<'a> {
@@ -219,13 +252,23 @@ impl<'a> Event<'a> {
             return Err(EventError::Length { expected: EVENT_HEADER_LEN, got: bytes.len() });
         };
         let header = decode_header(head);
-        let captured = usize::from(header.captured_len);
+        let payload_captured = usize::from(header.captured_len);
+        let whole = header.packet_captured as usize;
+        let (follows, from) = if whole > 0 {
+            (whole, usize::from(header.payload_offset))
+        } else {
+            (payload_captured, 0)
+        };
+        let short = EventError::Length { expected: EVENT_HEADER_LEN + follows, got: bytes.len() };
         // The kernel rounds nothing up, but a longer item is still one whole event.
-        let payload = rest.get(..captured).ok_or(EventError::Length {
-            expected: EVENT_HEADER_LEN + captured,
-            got: bytes.len(),
-        })?;
-        Self::new(header, payload)
+        let captured = rest.get(..follows).ok_or(short)?;
+        let payload = match captured.get(from..from + payload_captured) {
+            Some(payload) => payload,
+            // A segment without payload ends before where it would be.
+            None if payload_captured == 0 => &[],
+            None => return Err(short),
+        };
+        Self::new(header, payload, (whole > 0).then_some(captured))
     }
 
     /// An event from a header that is already at hand, as a capture file gives it.
@@ -233,7 +276,11 @@ impl<'a> Event<'a> {
     /// # Errors
     ///
     /// If the ABI is another one or an enumeration has an unknown value.
-    pub fn new(header: EventHeader, payload: &'a [u8]) -> Result<Self, EventError> {
+    pub fn new(
+        header: EventHeader,
+        payload: &'a [u8],
+        packet: Option<&'a [u8]>,
+    ) -> Result<Self, EventError> {
         if header.abi_version != ABI_VERSION {
             return Err(EventError::AbiVersion(header.abi_version));
         }
@@ -245,13 +292,19 @@ impl<'a> Event<'a> {
         let direction = Direction::from_wire(header.direction)
             .ok_or(EventError::Field("direction", header.direction))?;
         let hook = Hook::from_wire(header.hook).ok_or(EventError::Field("hook", header.hook))?;
-        Ok(Self { header, ip, direction, hook, payload })
+        Ok(Self { header, ip, direction, hook, payload, packet })
     }
 
     /// The VLAN tags, an offloaded one first.
     #[must_use]
     pub const fn vlan(&self) -> VlanTags {
         self.header.vlan()
+    }
+
+    /// Whether the rules select the packet; else it is for the context of what they select.
+    #[must_use]
+    pub const fn is_selected(&self) -> bool {
+        self.header.marks & marks::SELECTED != 0
     }
 }
 
@@ -277,15 +330,21 @@ fn decode_header(bytes: &[u8; EVENT_HEADER_LEN]) -> EventHeader {
         tcp_sequence: number!(tcp_sequence as u32),
         tcp_acknowledgement: number!(tcp_acknowledgement as u32),
         payload_len: number!(payload_len as u32),
+        packet_len: number!(packet_len as u32),
+        packet_captured: number!(packet_captured as u32),
         captured_len: number!(captured_len as u16),
+        payload_offset: number!(payload_offset as u16),
         source_port: number!(source_port as u16),
         destination_port: number!(destination_port as u16),
         vlan_tci: [u16::from_ne_bytes([t0, t1]), u16::from_ne_bytes([t2, t3])],
+        offloaded_tpid: number!(offloaded_tpid as u16),
         vlan_count: number!(vlan_count as u8),
         ip_version: number!(ip_version as u8),
         tcp_flags: number!(tcp_flags as u8),
         direction: number!(direction as u8),
         hook: number!(hook as u8),
+        marks: number!(marks as u8),
         abi_version: number!(abi_version as u8),
+        zero: at(bytes, offset_of!(EventHeader, zero)),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     counters::Counter,
+    filter::{self, Rules, Scope, records::Records},
     flow::{flags, flow_id},
     gate::{Arrival, Bucket, Emission, Verdict},
     headers::{LENGTH_MASK, Segment},
@@ -24,11 +25,16 @@ pub trait Flows {
     }
 }
 
-/// Whether a segment can be told from its headers alone: a pure acknowledgement.
+/// Whether a segment says nothing that is asked for: a pure acknowledgement, unless the rules are about
+/// those too.
 #[inline(always)]
 #[must_use]
-pub const fn is_pure_acknowledgement(segment: &Segment) -> bool {
-    segment.payload_len == 0 && segment.tcp_flags & (flags::SYN | flags::FIN | flags::RST) == 0
+pub fn is_idle(segment: &Segment, rules: &impl Rules) -> bool {
+    let (least, _) = rules.payload_len();
+    segment.payload_len == 0
+        && segment.tcp_flags & (flags::SYN | flags::FIN | flags::RST) == 0
+        && least > 0
+        && rules.scope() as u8 == Scope::Record as u8
 }
 
 /// What the gate asks of a segment: its flow and what its payload starts with. `segment` stays what it is,
@@ -42,19 +48,25 @@ pub fn arrival<P: PacketBytes>(
     packet: &P,
     segment: &mut Segment,
     seed: u64,
+    rules: &impl Rules,
 ) -> Result<Arrival, Counter> {
     let start =
         if segment.payload_len == 0 { Start::Empty } else { payload_start(packet, segment)? };
-    // All that the payload could start with, and its length, leads to the same state behind this.
+    #[expect(clippy::cast_possible_truncation, reason = "no packet is longer than 4 GiB")]
+    let wanted = filter::wants_segment(rules, segment.tcp_flags, segment.payload_len as u32);
+    // All that the payload could start with, its length and flags, and whether they are wanted, leads to
+    // the same state behind this.
     segment.payload_len = packet.forget::<LENGTH_MASK>(segment.payload_len);
     let start = packet.forget::<{ Start::MASK }>(start.code());
+    let wanted = packet.forget::<1>(usize::from(wanted));
+    let flags = packet.forget::<{ u8::MAX as usize }>(usize::from(segment.tcp_flags));
     let (flow, sequence) = flow_id(packet, segment, seed).ok_or(Counter::Truncated)?;
-    #[expect(clippy::cast_possible_truncation, reason = "no packet is longer than 4 GiB")]
-    let payload_len = segment.payload_len as u32;
-    Ok(Arrival { flow, flags: segment.tcp_flags, sequence, payload_len, start })
+    #[expect(clippy::cast_possible_truncation, reason = "within their masks")]
+    let (payload_len, flags) = (segment.payload_len as u32, flags as u8);
+    Ok(Arrival { flow, flags, sequence, payload_len, start, wanted: wanted != 0 })
 }
 
-/// Asks the gate. `application_data` lets application data records through that it would only count.
+/// Asks the gate, with the rules that `records` has.
 ///
 /// # Errors
 ///
@@ -63,12 +75,11 @@ pub fn arrival<P: PacketBytes>(
 pub fn judge(
     flows: &impl Flows,
     arrival: &Arrival,
-    application_data: bool,
+    records: &Records<'_, impl Rules, impl PacketBytes>,
 ) -> Result<Emission, Counter> {
     let bucket = flows.bucket(arrival.flow).ok_or(Counter::ReadFailed)?;
-    match bucket.judge(arrival, flows) {
+    match bucket.judge(arrival, flows, records) {
         Verdict::Emit(emission) => Ok(emission),
-        Verdict::Skip(Counter::ApplicationData) if application_data => Ok(Emission::WHOLE),
         Verdict::Skip(counter) => Err(counter),
     }
 }

@@ -24,6 +24,9 @@
 //! atomic load before `-mcpu=v4`. A cell of 8 bytes is read and written by one instruction, and no index or
 //! address is ever made of one.)
 //!
+//! A [`Scope`] wider than records lets more through: what connects, acknowledges and ends, marked as not
+//! selected. Rules about records follow them from segment to segment, see [`crate::filter::records`].
+//!
 //! The same code runs on a capture file, so that live and offline emit the same segments.
 
 use core::cell::Cell;
@@ -31,7 +34,13 @@ use core::cell::Cell;
 use crate::{
     Flows,
     counters::Counter,
+    filter::{
+        Rules, Scope, narrows_records, narrows_segments,
+        records::{Records, Walked},
+    },
     flow::{FlowId, flags},
+    headers::LENGTH_MASK,
+    packet::PacketBytes,
     record::ContentType,
     start::{Speaker, Start},
 };
@@ -39,7 +48,7 @@ use crate::{
 /// Flows in one bucket.
 pub const WAYS: usize = 4;
 
-/// Buckets; a power of two. 32,768 flows are in their handshake at once, in 1.8 MB.
+/// Buckets; a power of two. 32,768 flows are in their handshake at once, in 2.4 MB.
 pub const BUCKETS: usize = 1 << 13;
 
 /// Bytes that an open flow may send in one direction before it is no handshake: certificate chains of
@@ -69,6 +78,11 @@ const IN_TAIL: u64 = 16;
 /// Not only changed its cipher: after a HelloRetryRequest a ClientHello may follow that (RFC 8446 D.4).
 const DATA_SENT: u64 = 32;
 /// Segments of side 0 in the tail; of side 1 a byte higher.
+/// Of a side's record position: it is known. The lower half is its sequence number.
+const POSITION_KNOWN: u64 = 1 << 32;
+/// The bytes up to there belong to a handshake record that is wanted.
+const GOES_ON: u64 = 1 << 33;
+
 const TAIL_SHIFT: u64 = 8;
 const TAIL_BITS: u64 = 8;
 const TAIL_MASK: u64 = (1 << TAIL_BITS) - 1;
@@ -96,6 +110,8 @@ struct Flow {
     sides: [Cell<u64>; 2],
     /// The bits above.
     state: Cell<u64>,
+    /// Of each side: where its next record begins, if a rule asks for records: see [`Flow::position`].
+    records: [Cell<u64>; 2],
 }
 
 /// A segment that has a payload, or says something of its connection.
@@ -111,6 +127,8 @@ pub struct Arrival {
     pub payload_len: u32,
     /// What the payload starts with, as [`Start::code`]: a number has no part that only some kinds have.
     pub start: usize,
+    /// Whether the rules for segments want it, whatever records it holds.
+    pub wanted: bool,
 }
 
 impl Arrival {
@@ -122,6 +140,18 @@ impl Arrival {
     #[inline(always)]
     const fn starts_with(&self, start: Start) -> bool {
         self.start == start.code()
+    }
+
+    /// Whether a record begins where the payload does, as far as can be told.
+    #[inline(always)]
+    const fn starts_with_record(&self) -> bool {
+        self.start > Start::Other.code()
+    }
+
+    /// Whether it says no more than that something arrived.
+    #[inline(always)]
+    const fn only_acknowledges(&self) -> bool {
+        self.starts_with(Start::Empty) && self.flags & (flags::SYN | flags::FIN | flags::RST) == 0
     }
 }
 
@@ -146,59 +176,110 @@ pub struct Emission {
     pub syn_ack_time: u64,
     /// Whether an open flow had to make room for this one.
     pub evicted: bool,
+    /// Whether the rules select it; else it is for the context of what they select.
+    pub selected: bool,
 }
 
 impl Emission {
     /// All of it, without times.
     pub const WHOLE: Self =
-        Self { capture: u32::MAX, syn_time: 0, syn_ack_time: 0, evicted: false };
+        Self { capture: u32::MAX, syn_time: 0, syn_ack_time: 0, evicted: false, selected: true };
+
+    /// All of it, for its context.
+    const ASIDE: Self = Self { selected: false, ..Self::WHOLE };
 }
 
 impl Bucket {
     /// Judges a segment whose flow belongs to this bucket of `flows`, whose clock is asked only if the time
-    /// matters.
+    /// matters. `records` has the rules, and is walked only if one of them is about records.
     #[inline(always)]
-    pub fn judge(&self, arrival: &Arrival, flows: &impl Flows) -> Verdict {
+    pub fn judge(
+        &self,
+        arrival: &Arrival,
+        flows: &impl Flows,
+        records: &Records<'_, impl Rules, impl PacketBytes>,
+    ) -> Verdict {
+        let rules = records.rules;
         let found = self.tags.iter().position(|tag| tag.get() == arrival.flow.tag);
         let place = found.map(|way| flows.forget::<{ WAYS - 1 }>(way));
-        match place.and_then(|way| Some((self.tags.get(way)?, self.flows.get(way)?))) {
-            None => self.unknown(arrival, flows),
-            Some((tag, flow)) => flow.judge(tag, arrival, flows.now()),
+        let place = place.and_then(|way| Some((self.tags.get(way)?, self.flows.get(way)?)));
+        let mut wanted = arrival.wanted;
+        let mut walked = Walked::NOT_LOOKED;
+        if narrows_records(rules) {
+            let position = match place {
+                Some((_, flow)) => flow.position(arrival),
+                None => Position { begins: arrival.starts_with_record(), first: 0, goes_on: false },
+            };
+            let first = flows.forget::<LENGTH_MASK>(position.first);
+            let goes_on = flows.forget::<1>(usize::from(position.goes_on));
+            if flows.forget::<1>(usize::from(position.begins)) != 0 {
+                walked = records.walk(first);
+            }
+            if arrival.starts_with(Start::Hello(Speaker::Unknown)) {
+                walked = Walked::of_cut_header(may_be_handshake(rules));
+            }
+            walked = walked.forgotten(flows);
+            let found = flows.forget::<1>(usize::from(walked.is_wanted()));
+            wanted &= goes_on | found != 0;
         }
+        let (verdict, flow) = match place {
+            None => self.unknown(arrival, flows, rules),
+            Some((tag, flow)) => (flow.judge(tag, arrival, flows.now(), rules), Some(flow)),
+        };
+        if walked.is_walked()
+            && let Some(flow) = flow
+        {
+            flow.remember(arrival, walked);
+        }
+        narrowed(verdict, arrival, wanted, rules)
     }
 
-    /// A segment of a flow that is not in the table.
+    /// A segment of a flow that is not in the table, and where it was entered.
     #[inline(always)]
-    fn unknown(&self, arrival: &Arrival, flows: &impl Flows) -> Verdict {
+    fn unknown(
+        &self,
+        arrival: &Arrival,
+        flows: &impl Flows,
+        rules: &impl Rules,
+    ) -> (Verdict, Option<&Flow>) {
         let syn = arrival.flags & (flags::SYN | flags::ACK) == flags::SYN;
         let hello = matches!(arrival.start(), Start::Hello(_));
         if !syn && !hello {
-            return alone(arrival.start());
+            return (alone(arrival.start()), None);
         }
         let now = flows.now();
-        let (way, evicted) = self.cheapest(now);
+        let (way, evicted) = self.cheapest(now, rules);
         let way = flows.forget::<{ WAYS - 1 }>(way);
         if let (Some(tag), Some(flow)) = (self.tags.get(way), self.flows.get(way)) {
             tag.set(arrival.flow.tag);
             flow.enter(arrival, now);
-            if let Start::Hello(speaker) = arrival.start() {
+            let emission = if let Start::Hello(speaker) = arrival.start() {
                 flow.open(arrival, speaker, now);
-                return Verdict::Emit(Emission { evicted, ..Emission::WHOLE });
-            }
+                Some(Emission::WHOLE)
+            } else {
+                (rules.scope() as u8 > Scope::Record as u8).then_some(Emission::ASIDE)
+            };
+            let verdict = match emission {
+                Some(emission) => Verdict::Emit(Emission { evicted, ..emission }),
+                None => alone(arrival.start()),
+            };
+            return (verdict, Some(flow));
         }
-        alone(arrival.start())
+        (alone(arrival.start()), None)
     }
 
     /// The place that is cheapest to lose, and whether an open flow has it.
     #[inline(always)]
-    fn cheapest(&self, now: u64) -> (usize, bool) {
+    fn cheapest(&self, now: u64, rules: &impl Rules) -> (usize, bool) {
         const OPEN_COSTS: u64 = 1 << 63;
+        let whole = keeps_connections(rules);
         let mut best = (u64::MAX, 0);
         for (way, (taken, flow)) in self.tags.iter().zip(&self.flows).enumerate() {
             let since = flow.since.get();
             let expired = now.wrapping_sub(since) > OPEN_LIMIT;
             let cost = match (taken.get(), flow.state.get() & (OPEN | IN_TAIL)) {
                 (0, _) => 0,
+                (_, state) if whole && state & OPEN != 0 => since | OPEN_COSTS,
                 (_, OPEN) if !expired => since | OPEN_COSTS,
                 _ => since,
             };
@@ -213,7 +294,7 @@ impl Bucket {
 impl Flow {
     /// A segment of this flow; `tag` is its place, which closing sets free.
     #[inline(always)]
-    fn judge(&self, tag: &Cell<u64>, arrival: &Arrival, now: u64) -> Verdict {
+    fn judge(&self, tag: &Cell<u64>, arrival: &Arrival, now: u64, rules: &impl Rules) -> Verdict {
         let state = self.state.get();
         if arrival.flags & flags::SYN != 0 {
             self.connect(arrival, state, now);
@@ -226,20 +307,83 @@ impl Flow {
                 ..Emission::WHOLE
             });
         }
+        let context = rules.scope() as u8 > Scope::Record as u8;
         if arrival.flags & flags::SYN != 0 {
-            return alone(arrival.start());
+            return if context { Verdict::Emit(Emission::ASIDE) } else { alone(arrival.start()) };
         }
-        let fate = if state & OPEN != 0 {
-            self.in_open(arrival, state, now)
+        let fate = if context && arrival.only_acknowledges() {
+            self.acknowledge(arrival, state)
+        } else if state & OPEN != 0 {
+            self.in_open(arrival, state, now, rules)
         } else {
             self.before_hello(arrival, state)
         };
-        if fate == Fate::Free {
+        if keeps_connections(rules) && self.state.get() & OPEN != 0 {
+            // What was used last is the last to make room.
+            self.since.set(now);
+            return match fate {
+                Fate::Emit(emission) => Verdict::Emit(emission),
+                Fate::Keep | Fate::Free => Verdict::Emit(Emission::ASIDE),
+            };
+        }
+        // Its later records are asked for too.
+        let retained = narrows_records(rules) && state & OPEN != 0;
+        if fate == Fate::Free && !retained {
             tag.set(0);
         }
         match fate {
             Fate::Emit(emission) => Verdict::Emit(emission),
             Fate::Keep | Fate::Free => alone(arrival.start()),
+        }
+    }
+
+    /// An acknowledgement without payload, in a scope that has it.
+    #[inline(always)]
+    fn acknowledge(&self, arrival: &Arrival, state: u64) -> Fate {
+        if state & IN_TAIL == 0 {
+            return Fate::Emit(Emission::ASIDE);
+        }
+        let own = tail_shift(arrival);
+        // Half of the tail is kept for what says something.
+        if state >> own & TAIL_MASK >= TAIL / 2 {
+            return Fate::Keep;
+        }
+        self.state.set(state + (1 << own));
+        Fate::Emit(Emission::ASIDE)
+    }
+
+    /// Where the records of a segment begin.
+    #[inline(always)]
+    fn position(&self, arrival: &Arrival) -> Position {
+        if arrival.starts_with_record() {
+            return Position { begins: true, first: 0, goes_on: false };
+        }
+        if arrival.starts_with(Start::Empty) {
+            return Position { begins: false, first: 0, goes_on: false };
+        }
+        let position = arrival.flow.of_side(&self.records).get();
+        let first = low(position).wrapping_sub(arrival.sequence);
+        let begins = position & POSITION_KNOWN != 0 && first < arrival.payload_len;
+        Position { begins, first: first as usize, goes_on: position & GOES_ON != 0 }
+    }
+
+    /// Keeps where the next record of this side begins.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no payload is longer than 4 GiB")]
+    fn remember(&self, arrival: &Arrival, walked: Walked) {
+        let position = arrival.flow.of_side(&self.records);
+        let goes_on = if walked.goes_on() { GOES_ON } else { 0 };
+        match walked.next() {
+            Some(next) => {
+                let next = arrival.sequence.wrapping_add(next as u32);
+                let old = position.get();
+                let ahead = next.wrapping_sub(low(old)).cast_signed() >= 0;
+                // A retransmission takes nothing back.
+                if old & POSITION_KNOWN == 0 || ahead {
+                    position.set(u64::from(next) | POSITION_KNOWN | goes_on);
+                }
+            }
+            None => position.set(goes_on),
         }
     }
 
@@ -270,6 +414,9 @@ impl Flow {
         self.syn.set(if is_syn { now } else { 0 });
         self.syn_ack.set(0);
         let [one, other] = &self.sides;
+        one.set(0);
+        other.set(0);
+        let [one, other] = &self.records;
         one.set(0);
         other.set(0);
         let first = u64::from(arrival.sequence.wrapping_add(1));
@@ -309,14 +456,17 @@ impl Flow {
     fn spend(&self, arrival: &Arrival) -> u64 {
         let side = arrival.flow.of_side(&self.sides);
         let sum = side.get().wrapping_add(u64::from(arrival.payload_len) << 32);
-        side.set(sum);
+        // What is over its budget stays there: a sum of 4 GiB would be 0 again.
+        if side.get() >> 32 <= DIRECTION_BUDGET {
+            side.set(sum);
+        }
         sum >> 32
     }
 
     /// A segment of an open flow that starts with no hello.
     #[inline(always)]
-    fn in_open(&self, arrival: &Arrival, state: u64, now: u64) -> Fate {
-        let late = now.saturating_sub(self.since.get()) > OPEN_LIMIT;
+    fn in_open(&self, arrival: &Arrival, state: u64, now: u64, rules: &impl Rules) -> Fate {
+        let late = now.saturating_sub(self.since.get()) > OPEN_LIMIT && !keeps_connections(rules);
         if late || self.spend(arrival) > DIRECTION_BUDGET {
             return Fate::Free;
         }
@@ -338,7 +488,7 @@ impl Flow {
             self.state.set(said);
             return Fate::Emit(Emission::WHOLE);
         }
-        let own = TAIL_SHIFT + TAIL_BITS * u64::from(arrival.flow.side());
+        let own = tail_shift(arrival);
         let other = TAIL_SHIFT + TAIL_BITS - (own - TAIL_SHIFT);
         let sent = said >> own & TAIL_MASK;
         if sent >= TAIL {
@@ -367,6 +517,23 @@ impl Flow {
     }
 }
 
+/// The first record that begins in a segment.
+struct Position {
+    /// There is one, as far as is known.
+    begins: bool,
+    /// Where, counted from the start of the payload.
+    first: usize,
+    /// What stands before it belongs to a handshake record that is wanted.
+    goes_on: bool,
+}
+
+/// Whether the rules may want a record of which no more is known than that it is a handshake's.
+#[inline(always)]
+fn may_be_handshake(rules: &impl Rules) -> bool {
+    const HANDSHAKE: u8 = 1 << (ContentType::Handshake as u8 - ContentType::ChangeCipherSpec as u8);
+    rules.content_types() == 0 || rules.content_types() & HANDSHAKE != 0
+}
+
 /// What becomes of a segment that starts with no hello, and of its flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -379,9 +546,48 @@ enum Fate {
 
 /// The sequence number of a side's first payload byte.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
 fn start_of(side: &Cell<u64>) -> u32 {
-    side.get() as u32
+    low(side.get())
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+const fn low(word: u64) -> u32 {
+    word as u32
+}
+
+/// Where the state counts the segments that the sender has in the tail.
+#[inline(always)]
+fn tail_shift(arrival: &Arrival) -> u64 {
+    TAIL_SHIFT + TAIL_BITS * u64::from(arrival.flow.side())
+}
+
+/// Whether a flow is kept for as long as its connection lasts.
+#[inline(always)]
+fn keeps_connections(rules: &impl Rules) -> bool {
+    rules.scope() as u8 == Scope::Connection as u8
+}
+
+/// What the rules leave of a verdict; `wanted`: whether they want the segment.
+#[inline(always)]
+fn narrowed(verdict: Verdict, arrival: &Arrival, wanted: bool, rules: &impl Rules) -> Verdict {
+    if !narrows_segments(rules) {
+        let asked = arrival.starts_with(Start::Record(ContentType::ApplicationData))
+            && rules.application_data();
+        return match verdict {
+            Verdict::Skip(_) if asked => Verdict::Emit(Emission::WHOLE),
+            verdict => verdict,
+        };
+    }
+    let context = rules.scope() as u8 > Scope::Record as u8 || rules.follows_handshakes();
+    match verdict {
+        Verdict::Emit(emission) if wanted || context => {
+            Verdict::Emit(Emission { selected: wanted, ..emission })
+        }
+        Verdict::Skip(_) if wanted => Verdict::Emit(Emission::WHOLE),
+        Verdict::Emit(_) => Verdict::Skip(Counter::Filtered),
+        skipped @ Verdict::Skip(_) => skipped,
+    }
 }
 
 /// A segment that no open flow makes interesting.

@@ -6,6 +6,7 @@
 //!  headers  link layer → VLAN → IPv4/IPv6 → TCP, as offsets          ┐
 //!  start    what the payload starts with: a hello, another record   ├ examine
 //!  gate     which flows are in their handshake                       ┘
+//!  filter   which packets are wanted: connections, segments, records
 //!  record   the TLS record header
 //!  counters what a packet came to, one name for each outcome
 //!  flow     hook, direction, addresses and ports, and their hash
@@ -23,6 +24,7 @@ pub mod config;
 pub mod counters;
 pub mod event;
 mod examine;
+pub mod filter;
 pub mod flow;
 pub mod gate;
 pub mod headers;
@@ -30,8 +32,8 @@ pub mod packet;
 pub mod record;
 pub mod start;
 
-pub use examine::{Flows, arrival, is_pure_acknowledgement, judge};
+pub use examine::{Flows, arrival, is_idle, judge};
 
 /// Version of the event layout and of the globals; the event header carries it, so that a user side
 /// never reads the events of another build wrongly.
-pub const ABI_VERSION: u8 = 2;
+pub const ABI_VERSION: u8 = 3;

@@ -35,10 +35,14 @@ fn bytes(header: &EventHeader, payload: &[u8]) -> Vec<u8> {
         tcp_sequence,
         tcp_acknowledgement,
         payload_len,
-        captured_len
+        packet_len,
+        packet_captured,
+        captured_len,
+        payload_offset,
+        offloaded_tpid
     );
     put!(source_port, destination_port, vlan_count, ip_version, tcp_flags, direction, hook);
-    put!(abi_version);
+    put!(marks, abi_version);
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -55,7 +59,13 @@ fn header() -> EventHeader {
         tcp_sequence: 0x4444_4441,
         tcp_acknowledgement: 0x5555_5551,
         payload_len: 0x0066_6661,
+        packet_len: 0x0099_9991,
+        packet_captured: 0,
         captured_len: 3,
+        payload_offset: 0xaaa1,
+        offloaded_tpid: 0xbbb1,
+        marks: 0xc1,
+        zero: [0; 3],
         source_port: 0x7771,
         destination_port: 0x8881,
         vlan_tci: [0xaaa1, 0xbbb1],

@@ -132,8 +132,14 @@ pub(crate) trait Packet {
     /// Index of the interface that the packet crosses.
     fn interface(&self) -> u32;
 
-    /// Tag control information of a VLAN tag that is not in the bytes.
-    fn offloaded_vlan(&self) -> Option<u16>;
+    /// Type and tag control information of a VLAN tag that is not in the bytes.
+    fn offloaded_vlan(&self) -> Option<(u16, u16)>;
+
+    /// As many of `len` bytes as [`Packet::copy`] can copy in one go.
+    #[inline(always)]
+    fn copied_at_most(&self, len: usize) -> usize {
+        len
+    }
 }
 
 /// Lets `fill` write N bytes and says so by 0, as the kernel's load helpers do.
@@ -222,7 +228,13 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
-    fn offloaded_vlan(&self) -> Option<u16> {
+    fn copied_at_most(&self, len: usize) -> usize {
+        let most = MAX_DIRECT_CAPTURE_LEN as usize;
+        if globals::has_xdp_load_bytes() { len } else { len.min(most) }
+    }
+
+    #[inline(always)]
+    fn offloaded_vlan(&self) -> Option<(u16, u16)> {
         // A driver that strips tags tells XDP so only by metadata (6.8), which is not read.
         None
     }
@@ -303,10 +315,11 @@ impl Packet for TcPacket {
     }
 
     #[inline(always)]
-    fn offloaded_vlan(&self) -> Option<u16> {
+    fn offloaded_vlan(&self) -> Option<(u16, u16)> {
         // SAFETY: `skb` is the context that the program was called with.
-        let (present, tci) = unsafe { ((*self.skb).vlan_present, (*self.skb).vlan_tci) };
-        (present != 0).then_some(tci as u16)
+        let skb = unsafe { &*self.skb };
+        // The type is in network byte order.
+        (skb.vlan_present != 0).then(|| ((skb.vlan_proto as u16).swap_bytes(), skb.vlan_tci as u16))
     }
 }
 

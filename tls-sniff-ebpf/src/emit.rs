@@ -2,8 +2,9 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tls_sniff_common::{
-    config::MAX_CAPTURE_LEN,
+    config::{MAX_CAPTURE_LEN, MAX_SNAPLEN},
     counters::Counter,
+    event::{EventHeader, marks},
     flow::Hook,
     gate::Emission,
     headers::{LinkLayer, Segment},
@@ -24,53 +25,103 @@ pub(crate) fn event<P: Packet>(
     emission: &Emission,
     hook: Hook,
 ) -> Counter {
-    let Some(event) = maps::scratch() else { return Counter::ReadFailed };
-    let header = &mut event.header;
-    if header.describe(&packet.whole(), link, segment).is_none() {
-        return Counter::ReadFailed;
+    let emitted = if globals::snaplen() == 0 {
+        payload(packet, link, segment, emission, hook)
+    } else {
+        whole(packet, link, segment, emission, hook)
+    };
+    match emitted {
+        None => Counter::ReadFailed,
+        Some(true) => Counter::Emitted,
+        Some(false) => Counter::RingFull,
     }
-    if let Some(tci) = packet.offloaded_vlan() {
-        header.push_outer_vlan(tci);
+}
+
+/// Header and payload. `None` if the bytes cannot be read, `false` if the ring has no room.
+#[inline(always)]
+fn payload<P: Packet>(
+    packet: &P,
+    link: LinkLayer,
+    segment: &Segment,
+    emission: &Emission,
+    hook: Hook,
+) -> Option<bool> {
+    let event = maps::scratch()?;
+    describe(&mut event.header, packet, link, segment, emission, hook)?;
+    let there = packet.whole().wire_len().saturating_sub(segment.payload_offset);
+    let captured = payload_len(segment, emission).min(there);
+    event.header.captured_len = captured as u16;
+    event.header.packet_captured = 0;
+    if captured == 0 {
+        return Some(maps::output(event, 0));
+    }
+    let captured = within::<{ MAX_CAPTURE_LEN }>(captured);
+    packet
+        .copy(segment.payload_offset, &mut event.bytes, captured)
+        .then(|| maps::output(event, captured))
+}
+
+/// Header and packet, from its first byte on: as much as the snaplen says, and as the payload needs.
+#[inline(always)]
+fn whole<P: Packet>(
+    packet: &P,
+    link: LinkLayer,
+    segment: &Segment,
+    emission: &Emission,
+    hook: Hook,
+) -> Option<bool> {
+    let event = maps::packet_scratch()?;
+    describe(&mut event.header, packet, link, segment, emission, hook)?;
+    let packet_len = packet.whole().wire_len();
+    let needed = segment.payload_offset + payload_len(segment, emission);
+    let copied = globals::snaplen().max(needed).min(packet_len);
+    let copied = within::<MAX_SNAPLEN>(packet.copied_at_most(copied));
+    event.header.packet_captured = copied as u32;
+    let there = copied.saturating_sub(segment.payload_offset);
+    event.header.captured_len = payload_len(segment, emission).min(there) as u16;
+    packet.copy(0, &mut event.bytes, copied).then(|| maps::output(event, copied))
+}
+
+/// What is to be said of a packet beside its bytes.
+#[inline(always)]
+fn describe<P: Packet>(
+    header: &mut EventHeader,
+    packet: &P,
+    link: LinkLayer,
+    segment: &Segment,
+    emission: &Emission,
+    hook: Hook,
+) -> Option<()> {
+    header.describe(&packet.whole(), link, segment)?;
+    if let Some((tpid, tci)) = packet.offloaded_vlan() {
+        header.push_outer_vlan(tpid, tci);
     }
     // SAFETY: the helper takes nothing and cannot fail.
     header.timestamp = unsafe { bpf_ktime_get_ns() };
     header.syn_time = emission.syn_time;
     header.syn_ack_time = emission.syn_ack_time;
     header.interface = packet.interface();
+    header.packet_len = packet.whole().wire_len() as u32;
     header.hook = hook as u8;
     header.direction = hook.direction() as u8;
-
-    let captured = capture_len(packet, segment, emission);
-    header.captured_len = captured as u16;
-    if captured == 0 {
-        return submit(event, 0);
+    if emission.selected {
+        header.marks |= marks::SELECTED;
     }
-    let captured = within_capture(captured);
-    if packet.copy(segment.payload_offset, &mut event.payload, captured) {
-        submit(event, captured)
-    } else {
-        Counter::ReadFailed
-    }
+    Some(())
 }
 
-/// Bytes to copy: what is asked for, what the IP header promises, what is there.
+/// Payload bytes to copy: what is asked for, what the IP header promises.
 #[inline(always)]
-fn capture_len<P: Packet>(packet: &P, segment: &Segment, emission: &Emission) -> usize {
-    let there = packet.whole().wire_len().saturating_sub(segment.payload_offset);
-    globals::capture_len().min(emission.capture as usize).min(segment.payload_len).min(there)
+fn payload_len(segment: &Segment, emission: &Emission) -> usize {
+    globals::capture_len().min(emission.capture as usize).min(segment.payload_len)
 }
 
-#[inline(always)]
-fn submit(event: &maps::Scratch, captured: usize) -> Counter {
-    if maps::output(event, captured) { Counter::Emitted } else { Counter::RingFull }
-}
-
-/// `len`, which is not 0, as a number that every verifier knows to be in 1..=[`MAX_CAPTURE_LEN`].
+/// `len`, which is not 0, as a number that every verifier knows to be in 1..=`MAX`.
 ///
 /// In assembly, since the compiler proves part of the bounds, drops those checks, and the verifier,
 /// which cannot follow its proof, then refuses the length.
 #[inline(always)]
-fn within_capture(len: usize) -> usize {
+fn within<const MAX: u32>(len: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut len = len;
@@ -82,13 +133,13 @@ fn within_capture(len: usize) -> usize {
                 "if {len} < {limit} goto +1",
                 "{len} = {max}",
                 len = inout(reg) len,
-                limit = const MAX_CAPTURE_LEN + 1,
-                max = const MAX_CAPTURE_LEN,
+                limit = const MAX + 1,
+                max = const MAX,
                 options(nomem, nostack, preserves_flags),
             );
         }
         len
     }
     #[cfg(not(target_arch = "bpf"))]
-    len.clamp(1, MAX_CAPTURE_LEN as usize)
+    len.clamp(1, MAX as usize)
 }

@@ -1,13 +1,15 @@
 //! Every map of the kernel side, behind typed functions.
 
 use aya_ebpf::{
-    btf_maps::{Array, PerCpuArray, RingBuf},
+    btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    helpers::bpf_get_smp_processor_id,
     macros::btf_map,
 };
 use tls_sniff_common::{
-    config::{DEFAULT_RING_LEN, MAX_CAPTURE_LEN},
+    config::{DEFAULT_RING_LEN, MAX_CAPTURE_LEN, MAX_SNAPLEN, PORT_COUNT, VLAN_COUNT},
     counters::{Counter, CounterBlock},
     event::{EVENT_HEADER_LEN, EventHeader},
+    filter::FamilyAddress,
     flow::{FlowId, Hook, KERNEL_HOOKS},
     gate::{BUCKETS, Bucket},
 };
@@ -29,12 +31,32 @@ static FLOWS: Array<Bucket, BUCKETS> = Array::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// An event as the ring buffer will hold it.
+/// The same for whole packets, indexed by CPU: a per-CPU map's values end at 32 KiB. User space sets the
+/// size at load, to one for each CPU if packets are asked for.
+#[btf_map]
+static PACKET_SCRATCH: Array<PacketScratch, 1> = Array::new();
+
+/// [`tls_sniff_common::filter::end`] of each port.
+#[btf_map]
+static PORTS: Array<[u8; PORT_COUNT], 1> = Array::new();
+
+/// Whether each VLAN id is wanted, 1 if it is.
+#[btf_map]
+static VLANS: Array<[u8; VLAN_COUNT], 1> = Array::new();
+
+/// [`tls_sniff_common::filter::end`] of each prefix: of all that hold its addresses. User space sets the size.
+#[btf_map]
+static NETWORKS: LpmTrie<FamilyAddress, u8, 1> = LpmTrie::new();
+
+/// An event under construction, as the ring buffer will hold it.
 #[repr(C)]
-pub(crate) struct Scratch {
+pub(crate) struct Pending<const MAX: usize> {
     pub(crate) header: EventHeader,
-    pub(crate) payload: [u8; MAX_CAPTURE_LEN as usize],
+    pub(crate) bytes: [u8; MAX],
 }
+
+pub(crate) type Scratch = Pending<{ MAX_CAPTURE_LEN as usize }>;
+pub(crate) type PacketScratch = Pending<{ MAX_SNAPLEN as usize }>;
 
 /// The counters of one hook on this CPU.
 pub(crate) struct Counters(&'static mut CounterBlock);
@@ -73,15 +95,43 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
-/// Copies the header and the first `captured` payload bytes of `event` into the ring buffer, which
-/// wakes user space only if that had read everything before.
-///
-/// Returns `false` if the ring has no room. `captured` must be known to the verifier as at most
-/// [`MAX_CAPTURE_LEN`].
+/// This CPU's event with a whole packet under construction.
 #[inline(always)]
-pub(crate) fn output(event: &Scratch, captured: usize) -> bool {
-    // SAFETY: `Scratch` is `repr(C)` without padding, its header of EVENT_HEADER_LEN bytes comes first
-    // and `captured` bytes of payload exist behind it; the slot was zeroed when the map was made.
+pub(crate) fn packet_scratch() -> Option<&'static mut PacketScratch> {
+    // SAFETY: the helper takes nothing and cannot fail.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    // SAFETY: as for `counters`: the slot is this CPU's alone for as long as the program runs.
+    PACKET_SCRATCH.get_ptr_mut(cpu).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// [`tls_sniff_common::filter::end`] of a port.
+#[inline(always)]
+pub(crate) fn port(port: u16) -> u8 {
+    PORTS.get(0).and_then(|ports| ports.get(usize::from(port))).copied().unwrap_or(0)
+}
+
+/// Whether a VLAN id is wanted.
+#[inline(always)]
+pub(crate) fn has_vlan(id: u16) -> bool {
+    let wanted = VLANS.get(0).and_then(|ids| ids.get(usize::from(id)));
+    wanted.is_some_and(|wanted| *wanted != 0)
+}
+
+/// [`tls_sniff_common::filter::end`] of an address.
+#[inline(always)]
+pub(crate) fn address(address: &FamilyAddress) -> u8 {
+    let key = Key::new(8 * size_of::<FamilyAddress>() as u32, *address);
+    NETWORKS.get(&key).copied().unwrap_or(0)
+}
+
+/// Copies the header and the first `captured` bytes behind it into the ring buffer, which wakes user space
+/// only if that had read everything before.
+///
+/// Returns `false` if the ring has no room. `captured` must be known to the verifier as at most `MAX`.
+#[inline(always)]
+pub(crate) fn output<const MAX: usize>(event: &Pending<MAX>, captured: usize) -> bool {
+    // SAFETY: `Pending` is `repr(C)` without padding, its header of EVENT_HEADER_LEN bytes comes first
+    // and `captured` bytes exist behind it; the slot was zeroed when the map was made.
     let bytes = unsafe {
         core::slice::from_raw_parts((&raw const *event).cast::<u8>(), EVENT_HEADER_LEN + captured)
     };

@@ -1,4 +1,4 @@
-//! One packet: count it, walk it, ask the gate, emit it.
+//! One packet: count it, walk it, ask the rules and the gate, emit it.
 
 use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
@@ -7,16 +7,18 @@ use aya_ebpf::{
 use tls_sniff_common::{
     Flows, arrival,
     counters::Counter,
+    filter::{self, Rules as _, records::Records},
     flow::{FlowId, Hook},
     gate::{Arrival, Bucket},
     headers::{self, LinkLayer, Segment},
-    is_pure_acknowledgement, judge,
+    is_idle, judge,
     packet::PacketBytes as _,
 };
 
 use crate::{
     access::{Direct, Packet, TcPacket, XdpPacket},
-    emit, globals,
+    emit,
+    globals::{self, KernelRules},
     maps::{self, Counters},
 };
 
@@ -57,14 +59,23 @@ fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Option<Counter> {
     Some(outcome)
 }
 
-/// Headers, payload start, gate, event.
+/// Headers, rules, payload start, gate, event.
 #[inline(always)]
 fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Counters) -> Counter {
+    let rules = KernelRules;
+    if !filter::wants_direction(&rules, hook.direction()) {
+        return Counter::Filtered;
+    }
     let mut segment = match walk(packet, link) {
-        Ok(segment) if is_pure_acknowledgement(&segment) => return Counter::NoPayload,
+        Ok(segment) if is_idle(&segment, &rules) => return Counter::NoPayload,
         Ok(segment) => segment,
         Err(skipped) => return skipped,
     };
+    match wants_connection(packet, link, &segment) {
+        Ok(true) => {}
+        Ok(false) => return Counter::Filtered,
+        Err(skipped) => return skipped,
+    }
     // One interface's flows are not another's: a router has each twice.
     let seed = globals::flow_seed() ^ u64::from(packet.interface());
     let arrival = match arrive(packet, &mut segment, seed) {
@@ -72,7 +83,8 @@ fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Co
         Err(skipped) => return skipped,
     };
     let flows = KernelFlows { direct: packet.direct() };
-    match judge(&flows, &arrival, globals::emit_application_data()) {
+    let records = Records { rules: &rules, packet: packet.whole(), segment: &segment };
+    match judge(&flows, &arrival, &records) {
         Ok(emission) => {
             if emission.evicted {
                 counters.add(Counter::FlowEvicted);
@@ -81,6 +93,35 @@ fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Co
         }
         Err(skipped) => skipped,
     }
+}
+
+/// Whether the rules want the connection, and this packet's VLAN.
+#[inline(always)]
+fn wants_connection<P: Packet>(
+    packet: &P,
+    link: LinkLayer,
+    segment: &Segment,
+) -> Result<bool, Counter> {
+    let rules = KernelRules;
+    if rules.vlans() != 0 {
+        let offloaded = packet.offloaded_vlan().map(|(_, tci)| tci);
+        let tags = filter::tags(&packet.whole(), link, segment, offloaded);
+        if !filter::wants_vlan(&rules, tags) {
+            return Ok(false);
+        }
+    }
+    let wanted = match filter::wants_ends(&rules, &packet.direct(), segment) {
+        Err(Counter::Truncated) => filter::wants_ends(&rules, &packet.whole(), segment),
+        read => read,
+    };
+    if wanted != Ok(true) {
+        return wanted;
+    }
+    if rules.sample() > 1 {
+        let seed = globals::flow_seed();
+        return filter::is_sampled(&rules, &packet.whole(), segment, seed);
+    }
+    Ok(true)
 }
 
 /// The headers directly, if the linear part has them all, which the compiler turns into few loads;
@@ -96,8 +137,9 @@ fn walk<P: Packet>(packet: &P, link: LinkLayer) -> Result<Segment, Counter> {
 /// The payload's first bytes and the flow, in the same way.
 #[inline(always)]
 fn arrive<P: Packet>(packet: &P, segment: &mut Segment, seed: u64) -> Result<Arrival, Counter> {
-    match arrival(&packet.direct(), segment, seed) {
-        Err(Counter::Truncated) => arrival(&packet.whole(), segment, seed),
+    let rules = KernelRules;
+    match arrival(&packet.direct(), segment, seed, &rules) {
+        Err(Counter::Truncated) => arrival(&packet.whole(), segment, seed, &rules),
         arrived => arrived,
     }
 }

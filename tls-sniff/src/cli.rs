@@ -1,5 +1,7 @@
 //! The command line: raw flags, and what they mean together.
 
+mod filter;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -8,8 +10,11 @@ use clap::{
 };
 use tls_sniff_common::config;
 
+use self::filter::FilterFlags;
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
+    error::Error,
+    filter::PacketFilter,
     observation::EventKind,
     sink::json::Profile,
 };
@@ -60,10 +65,10 @@ pub(crate) struct Cli {
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// Kinds of events to show, separated by commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum,
-          default_values_t = EventKind::DEFAULT)]
-    pub(crate) events: Vec<EventKind>,
+    /// Kinds of events to show, separated by commas [default: client_hello, server_hello, certificate,
+    /// alert, handshake; with filters for records or segments what those select]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum, hide_default_value = true)]
+    events: Vec<EventKind>,
 
     /// Payload bytes to copy of each segment at most, from 64; what is beyond makes events `partial`
     #[arg(long, value_name = "BYTES", default_value_t = config::MAX_CAPTURE_LEN,
@@ -82,6 +87,13 @@ pub(crate) struct Cli {
     /// Log only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+
+    /// Say in words what the flags select and where each test runs, and do nothing else
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    #[command(flatten)]
+    filters: FilterFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -91,6 +103,7 @@ Examples:
   tls-sniff --events client_hello | jq -r .sni
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
+  tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
@@ -148,9 +161,29 @@ impl Cli {
             refuse("--json-profile is for JSON, not for --format text");
         }
         let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
-        if !native && !self.events.contains(&EventKind::Handshake) {
+        if !native && !self.events().contains(&EventKind::Handshake) {
             refuse("only --json-profile native has other --events than handshake");
         }
+    }
+
+    /// The kinds of events to show.
+    pub(crate) fn events(&self) -> Vec<EventKind> {
+        let whole = self.json_profile.is_some_and(|profile| profile != Profile::Native);
+        match &self.events[..] {
+            // Those profiles have nothing else.
+            [] if whole => vec![EventKind::Handshake],
+            [] => self.filters.default_events(),
+            asked => asked.to_vec(),
+        }
+    }
+
+    /// Which packets are wanted.
+    ///
+    /// # Errors
+    ///
+    /// If a file of networks cannot be used.
+    pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
+        self.filters.filter(&self.events())
     }
 
     /// Whether the output is text, on a terminal or not.

@@ -3,8 +3,8 @@
 use std::{fmt, io};
 
 use crate::{
-    attach::AttachError, interfaces::InterfaceError, load::LoadError, privilege::MissingPrivilege,
-    source::file::CaptureError,
+    attach::AttachError, filter::value::ValueError, interfaces::InterfaceError, load::LoadError,
+    privilege::MissingPrivilege, source::file::CaptureError,
 };
 
 /// Why a run failed.
@@ -39,6 +39,24 @@ pub enum Error {
     /// A capture file could not be read, or not to its end.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// The file of `--net-file` cannot be read.
+    #[error("cannot read {file}: {source}")]
+    NetworkFile {
+        /// Its name.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line of it is no network.
+    #[error("{file}, line {number}: {source}")]
+    NetworkLine {
+        /// Its name.
+        file: String,
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong.
+        source: ValueError,
+    },
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -81,7 +99,13 @@ impl Error {
             Self::Attach(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
-            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
+            Self::NetworkLine { .. } => {
+                Some("one prefix a line, with `src`, `dst` or `not` before it; # begins a comment")
+            }
+            Self::Interfaces(_)
+            | Self::NetworkFile { .. }
+            | Self::Process { .. }
+            | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }

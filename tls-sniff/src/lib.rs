@@ -20,6 +20,7 @@ pub mod clock;
 pub mod daemon;
 pub mod ending;
 pub mod error;
+pub mod filter;
 pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;

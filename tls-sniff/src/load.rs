@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
-//!  globals CAPTURE_LEN, EMIT_APPLICATION_DATA, HAS_XDP_LOAD_BYTES, FLOW_SEED
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, FLOW_SEED, the rules
+//!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
 //!  verify  the TC programs always, one XDP program if XDP is wanted
 //! ```
 //!
@@ -14,7 +15,7 @@ use aya::{
     maps::{MapData, MapError, MapType, PerCpuArray, RingBuf},
     programs::{Program, ProgramError, ProgramType, SchedClassifier, Xdp},
     sys::{BpfHelper, is_helper_supported, is_map_supported},
-    util::KernelVersion,
+    util::{KernelVersion, nr_cpus},
 };
 use tls_sniff_common::{
     config,
@@ -22,6 +23,11 @@ use tls_sniff_common::{
     flow::{Direction, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
 };
+
+mod rules;
+
+use self::rules::Globals;
+use crate::filter::PacketFilter;
 
 /// The kernel object: the committed one, or a fresh one with the feature `build-ebpf`.
 #[cfg(not(feature = "build-ebpf"))]
@@ -34,12 +40,14 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 compile_error!("the kernel object is little-endian: no big-endian machine has been tried yet");
 
 /// What the kernel programs are told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// Payload bytes behind each event header, [`config::MIN_CAPTURE_LEN`]..=[`config::MAX_CAPTURE_LEN`].
     pub capture_len: u32,
-    /// Emit application data records instead of only counting them.
-    pub application_data: bool,
+    /// Bytes of each packet to copy, up to [`config::MAX_SNAPLEN`]; 0 to copy payload alone.
+    pub snaplen: u32,
+    /// Which packets are wanted.
+    pub filter: PacketFilter,
     /// Ring buffer size in bytes; the kernel side rounds it up to a power of two of pages.
     pub ring_len: u32,
     /// Load the XDP program too.
@@ -52,7 +60,8 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             capture_len: config::MAX_CAPTURE_LEN,
-            application_data: false,
+            snaplen: 0,
+            filter: PacketFilter::default(),
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
             flow_seed: random_seed(),
@@ -182,17 +191,25 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     let mut capture_len = options.capture_len;
     if options.xdp && !xdp_load_bytes && capture_len > config::MAX_DIRECT_CAPTURE_LEN {
         capture_len = config::MAX_DIRECT_CAPTURE_LEN;
-        tracing::warn!("XDP of this kernel can copy {capture_len} payload bytes, not more");
+        tracing::warn!("XDP of this kernel can copy {capture_len} bytes of a packet, not more");
     }
-    let mut ebpf = EbpfLoader::new()
+    let rules = options.filter.rules();
+    let globals = Globals::of(&rules);
+    let networks = u32::try_from(rules.network_set.len()).unwrap_or(u32::MAX).max(1);
+    let mut loader = EbpfLoader::new();
+    loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", options.ring_len)
+        .map_max_entries("NETWORKS", networks)
+        .map_max_entries("PACKET_SCRATCH", packet_scratch_slots(options))
         .override_global(config::CAPTURE_LEN, &capture_len, true)
-        .override_global(config::EMIT_APPLICATION_DATA, &u8::from(options.application_data), true)
-        .override_global(config::FLOW_SEED, &options.flow_seed, true)
-        .override_global(config::HAS_XDP_LOAD_BYTES, &u8::from(xdp_load_bytes), true)
-        .load(OBJECT)
-        .map_err(|error| LoadError::Object(Box::new(error)))?;
+        .override_global(config::SNAPLEN, &options.snaplen, true)
+        .override_global(config::FLOW_SEED, &options.flow_seed, true);
+    let has_load_bytes = u8::from(xdp_load_bytes);
+    loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
+    globals.set(&mut loader);
+    let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    rules::fill(&mut ebpf, &rules)?;
 
     let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };
     let wanted = TC_PROGRAMS.into_iter().chain(options.xdp.then_some(xdp));
@@ -207,6 +224,13 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     }
     tracing::debug!(xdp_load_bytes, "kernel programs loaded");
     Ok(Programs { ebpf, xdp })
+}
+
+/// One for each CPU that there may be, if packets are asked for.
+fn packet_scratch_slots(options: &LoadOptions) -> u32 {
+    // Numbers of CPUs that come later are below this one too.
+    let cpus = || nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
+    if options.snaplen == 0 { 1 } else { cpus() }
 }
 
 /// Before 5.11 the memory of maps counts against a limit that is 64 KiB by default; raising it needs

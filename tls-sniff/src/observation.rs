@@ -7,7 +7,7 @@ use serde::Serialize;
 use tls_sniff_common::{
     counters::{Counter, CounterBlock, CounterKind},
     event::Event,
-    flow::{Direction, Hook},
+    flow::{Direction, Hook, socket_addr},
     headers::VlanTags,
     record::RecordHeader,
 };
@@ -32,6 +32,19 @@ pub enum Observation<'a> {
     Message(MessageObservation<'a>),
     /// A connection's handshake, when it was over.
     Handshake(HandshakeObservation<'a>),
+    /// A TCP segment, TLS or not.
+    Segment(SegmentObservation<'a>),
+}
+
+/// One TCP segment.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentObservation<'a> {
+    /// When and how.
+    pub seen: Seen,
+    /// The interface by name, if there is one.
+    pub interface: Option<&'a str>,
+    /// What it says.
+    pub event: &'a Event<'a>,
 }
 
 /// The kinds of events, as `--events` names them.
@@ -54,6 +67,8 @@ pub enum EventKind {
     ChangeCipherSpec,
     /// Each record of application data, of every TLS connection: expensive
     ApplicationData,
+    /// Each TCP segment that the filters select, TLS or not: for --tcp and --payload-len
+    Segment,
 }
 
 impl EventKind {
@@ -73,6 +88,7 @@ impl EventKind {
             Self::HandshakeMessage => "handshake_message",
             Self::ChangeCipherSpec => "change_cipher_spec",
             Self::ApplicationData => "application_data",
+            Self::Segment => "segment",
         }
     }
 }
@@ -88,6 +104,8 @@ pub struct Seen {
     pub hook: Hook,
     /// Its VLAN tags.
     pub vlan: VlanTags,
+    /// Whether the filters select it; else it is there for what follows handshakes.
+    pub selected: bool,
 }
 
 impl Seen {
@@ -95,7 +113,8 @@ impl Seen {
     #[must_use]
     pub const fn of(event: &Event<'_>, timestamp: Timestamp) -> Self {
         let Event { direction, hook, .. } = *event;
-        Self { timestamp, direction, hook, vlan: event.vlan() }
+        let selected = event.is_selected();
+        Self { timestamp, direction, hook, vlan: event.vlan(), selected }
     }
 
     /// Which way it crossed the interface, if that is known.
@@ -144,6 +163,29 @@ pub struct MessageObservation<'a> {
     pub facts: Facts<'a>,
 }
 
+impl SegmentObservation<'_> {
+    /// Who sent it.
+    #[must_use]
+    pub fn source(&self) -> SocketAddr {
+        let header = &self.event.header;
+        socket_addr(self.event.ip, header.source, header.source_port)
+    }
+
+    /// To whom it went.
+    #[must_use]
+    pub fn destination(&self) -> SocketAddr {
+        let header = &self.event.header;
+        socket_addr(self.event.ip, header.destination, header.destination_port)
+    }
+
+    /// Its TCP flags, RFC 9293 section 3.1 and RFC 3168.
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        let flags = self.event.header.tcp_flags;
+        (0..).zip(NAMES).filter(move |(bit, _)| flags >> bit & 1 != 0).map(|(_, name)| name)
+    }
+}
+
 /// What was made of a message beyond its bytes.
 #[derive(Debug)]
 pub enum Facts<'a> {
@@ -164,6 +206,7 @@ impl Observation<'_> {
         match self {
             Self::Message(message) => message.kind(),
             Self::Handshake(_) => EventKind::Handshake,
+            Self::Segment(_) => EventKind::Segment,
         }
     }
 }

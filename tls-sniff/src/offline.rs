@@ -115,7 +115,7 @@ fn read(
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let examiner = Examiner::new(options.capture_len, options.pipeline.application_data());
+    let examiner = Examiner::new(options.capture_len, options.pipeline.filter.rules());
     while more()
         && let Some(frame) = file.next()?
     {

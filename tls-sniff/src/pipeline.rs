@@ -6,7 +6,8 @@ use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
 use crate::{
     clock::Timestamp,
-    observation::{EventKind, Observation, PipelineCounters, Seen, Stats},
+    filter::PacketFilter,
+    observation::{EventKind, Observation, PipelineCounters, Seen, SegmentObservation, Stats},
     session::{Limits, Sessions},
     sink::{
         Formatter,
@@ -28,6 +29,8 @@ pub struct Sighting<'a> {
 pub struct PipelineOptions {
     /// Which events to write.
     pub events: Vec<EventKind>,
+    /// Which packets they may come from, and which records they may be.
+    pub filter: PacketFilter,
     /// Stop after this many observations.
     pub count: Option<u64>,
 }
@@ -37,6 +40,19 @@ impl PipelineOptions {
     #[must_use]
     pub fn application_data(&self) -> bool {
         self.events.contains(&EventKind::ApplicationData)
+    }
+
+    /// Whether an observation is to be written.
+    fn wants(&self, observation: &Observation<'_>) -> bool {
+        let selected = match observation {
+            Observation::Message(message) => {
+                !self.filter.narrows_segments()
+                    || (message.seen.selected && self.filter.wants_message(message))
+            }
+            Observation::Segment(segment) => segment.seen.selected,
+            Observation::Handshake(_) => true,
+        };
+        selected && self.events.contains(&observation.kind())
     }
 }
 
@@ -62,7 +78,7 @@ impl Writer {
 
     fn write(&mut self, observation: &Observation<'_>) {
         let Self { options, formatter, output, counters } = self;
-        if !options.events.contains(&observation.kind()) {
+        if !options.wants(observation) {
             return;
         }
         counters.observations += 1;
@@ -98,6 +114,8 @@ impl Pipeline {
         self.writer.counters.received += 1;
         let seen = Seen::of(event, sighting.timestamp);
         let Self { sessions, writer, .. } = self;
+        let segment = SegmentObservation { seen, interface: sighting.interface, event };
+        writer.write(&Observation::Segment(segment));
         sessions.event(event, sighting.interface, seen, &mut |observation| {
             writer.write(observation);
         });

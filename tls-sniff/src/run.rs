@@ -1,7 +1,7 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     cli::{Cli, Inner},
     daemon::{self, LiveOptions, Selection},
     error::Error,
+    filter::explain::Explanation,
     load::LoadOptions,
     offline::{self, OfflineOptions},
     pipeline::PipelineOptions,
@@ -52,7 +53,13 @@ fn run(cli: Cli) -> Result<(), Error> {
         Formatter::Json(cli.json_profile.unwrap_or_default())
     };
     let attach = cli.attach_options();
-    let pipeline = PipelineOptions { events: cli.events, count: cli.count };
+    let filter = cli.filter()?;
+    let events = cli.events();
+    if cli.explain {
+        let explanation = Explanation { filter: &filter, events: &events };
+        return write!(io::stdout(), "{explanation}").map_err(Error::Output);
+    }
+    let pipeline = PipelineOptions { events, filter: filter.clone(), count: cli.count };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -66,7 +73,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         attach,
         load: LoadOptions {
             capture_len: cli.payload_bytes,
-            application_data: pipeline.application_data(),
+            filter,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
             ..LoadOptions::default()

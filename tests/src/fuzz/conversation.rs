@@ -57,7 +57,7 @@ pub fn conversation(mut bytes: &[u8]) {
             abi_version: ABI_VERSION,
             ..EventHeader::default()
         };
-        let Ok(event) = Event::new(header, payload) else { panic!("a header of this build") };
+        let Ok(event) = Event::new(header, payload, None) else { panic!("a header of this build") };
         of_connection[side] = of_connection[side].wrapping_add(header.payload_len);
         let seen = Seen::of(&event, Timestamp(now));
         let mut take = |observation: &Observation<'_>| {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tls_sniff::{
     clock::Timestamp,
+    filter::PacketFilter,
     observation::{Facts, MessageObservation, Observation, Seen},
     session::{Limits, Sessions},
     source::file::{CaptureFile, Examiner},
@@ -30,6 +31,7 @@ const SEEN: Seen = Seen {
     direction: Direction::Unknown,
     hook: Hook::File,
     vlan: VlanTags { tci: [0; 2], count: 0 },
+    selected: true,
 };
 
 /// Writes a message with all that is made of it.
@@ -131,7 +133,10 @@ pub fn event(bytes: &[u8]) {
 /// A capture file, through the walk, the gate and the sessions to lines.
 pub fn capture_file(bytes: &[u8]) {
     let mut file = CaptureFile::new(bytes, "fuzz".to_owned());
-    let examiner = Examiner::new(u32::MAX, true);
+    let examiner = Examiner::new(
+        u32::MAX,
+        PacketFilter { application_data: true, ..PacketFilter::default() }.rules(),
+    );
     let mut sessions = Sessions::new(Limits::default());
     let mut out = Vec::new();
     while let Ok(Some(frame)) = file.next() {

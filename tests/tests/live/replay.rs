@@ -23,7 +23,10 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use tls_sniff::source::file::{CaptureFile, Examiner};
+use tls_sniff::{
+    filter::PacketFilter,
+    source::file::{CaptureFile, Examiner},
+};
 use tls_sniff_common::{flow::WireAddress, headers::LinkLayer};
 use tls_sniff_tests::{
     need::corpus,
@@ -55,7 +58,7 @@ struct Sendable {
 
 fn sendable(path: &Path) -> Result<Sendable> {
     let mut file = CaptureFile::open(path)?;
-    let examiner = Examiner::new(u32::MAX, false);
+    let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
     let mut sendable = Sendable::default();
     // A damaged capture ends where it does for `-r` too.
     while let Ok(Some(frame)) = file.next() {

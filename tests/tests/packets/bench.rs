@@ -2,14 +2,17 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    maps::{MapData, RingBuf},
+    maps::{Array, MapData, RingBuf},
     programs::{ProgramError, TestRun as _, TestRunOptions},
 };
 use tls_sniff::load::{KernelCounters, LoadOptions, Programs, load};
 use tls_sniff_common::{
     counters::{Counter, CounterBlock},
     event::Event,
-    flow::Hook,
+    flow::{Hook, flow_id},
+    gate::{BUCKETS, Bucket},
+    headers::walk,
+    packet::CapturedPacket,
 };
 
 /// `TC_ACT_UNSPEC`: the packet goes on as if the program were not there.
@@ -18,6 +21,9 @@ const XDP_PASS: u32 = 2;
 
 /// The key of the flow hash in [`Bench::default`].
 pub(crate) const SEED: u64 = 0x7e57;
+
+/// Test runs are on the loopback interface, unless another one is asked for.
+pub(crate) const INTERFACE: u64 = 1;
 
 /// One of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +147,17 @@ impl Bench {
         let hooks = self.counters.read()?;
         let found = hooks.into_iter().find(|(hook, _)| *hook == at.hook());
         found.map(|(_, block)| block).context("the hook has counters")
+    }
+
+    /// Empties the bucket of a packet's flow in the gate's table.
+    pub(crate) fn forget_flow(&mut self, at: At, packet: &[u8]) -> Result<()> {
+        let packet = CapturedPacket::from(packet);
+        let Ok(segment) = walk(&packet, crate::link(at)) else { return Ok(()) };
+        let (flow, _) = flow_id(&packet, &segment, SEED ^ INTERFACE).context("a flow")?;
+        let map = self.programs.ebpf_mut().map_mut("FLOWS").context("FLOWS")?;
+        let mut flows: Array<_, [u8; size_of::<Bucket>()]> = map.try_into()?;
+        flows.set(u32::try_from(flow.bucket(BUCKETS))?, [0; size_of::<Bucket>()], 0)?;
+        Ok(())
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<Vec<u8>> {

@@ -1,18 +1,24 @@
 //! The same packet in the kernel and on the host, cut and damaged in every way: one walk, one answer.
 
 use anyhow::{Context as _, Result, ensure};
+use tls_sniff::filter::{PacketFilter, packet::RuleSet};
 use tls_sniff_common::{
     Flows, arrival,
     counters::Counter,
     event::{Event, EventHeader},
+    filter::{self, records::Records},
     flow::FlowId,
     gate::{BUCKETS, Bucket, Emission},
     headers::{self, LinkLayer, Segment},
-    is_pure_acknowledgement, judge,
+    is_idle, judge,
     packet::CapturedPacket,
 };
 
-use super::{At, Bench, bench::SEED, hello, link, stacks};
+use super::{
+    At, Bench,
+    bench::{INTERFACE, SEED},
+    hello, link, stacks,
+};
 
 /// Test runs take no packet shorter than an Ethernet header and one byte.
 const SHORTEST: usize = 15;
@@ -55,17 +61,25 @@ fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// The gate's table on the host, which goes through the same packets as the kernel's.
-pub(crate) struct Table(Vec<Bucket>);
+pub(crate) struct Table {
+    buckets: Vec<Bucket>,
+    rules: RuleSet,
+}
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self(std::iter::repeat_with(Bucket::default).take(BUCKETS).collect())
+        Self::with(PacketFilter::default().rules())
+    }
+
+    pub(crate) fn with(rules: RuleSet) -> Self {
+        let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
+        Self { buckets, rules }
     }
 }
 
 impl Flows for Table {
     fn bucket(&self, flow: FlowId) -> Option<&Bucket> {
-        self.0.get(flow.bucket(BUCKETS))
+        self.buckets.get(flow.bucket(BUCKETS))
     }
 
     fn now(&self) -> u64 {
@@ -74,20 +88,22 @@ impl Flows for Table {
     }
 }
 
-/// Test runs are on the loopback interface, unless another one is asked for.
-const INTERFACE: u64 = 1;
-
 fn on_host(
     packet: &CapturedPacket<'_>,
     link: LinkLayer,
     table: &Table,
 ) -> Result<(Segment, Emission), Counter> {
     let mut segment = headers::walk(packet, link)?;
-    if is_pure_acknowledgement(&segment) {
+    let rules = &table.rules;
+    if is_idle(&segment, rules) {
         return Err(Counter::NoPayload);
     }
-    let arrival = arrival(packet, &mut segment, SEED ^ INTERFACE)?;
-    judge(table, &arrival, false).map(|emission| (segment, emission))
+    if !filter::wants_ends(rules, packet, &segment)? {
+        return Err(Counter::Filtered);
+    }
+    let arrival = arrival(packet, &mut segment, SEED ^ INTERFACE, rules)?;
+    let records = Records { rules, packet: *packet, segment: &segment };
+    judge(table, &arrival, &records).map(|emission| (segment, emission))
 }
 
 /// `false` if the kernel does not take such a packet for a test run.
@@ -119,6 +135,8 @@ fn same_event(kernel: &Event<'_>, host: EventHeader) -> Result<()> {
         syn_ack_time: kernel.header.syn_ack_time,
         interface: kernel.header.interface,
         captured_len: kernel.header.captured_len,
+        packet_len: kernel.header.packet_len,
+        marks: kernel.header.marks,
         hook: kernel.header.hook,
         direction: kernel.header.direction,
         ..host

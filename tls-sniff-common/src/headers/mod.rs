@@ -35,7 +35,7 @@ pub const MAX_TUNNELS: usize = 2;
 
 /// No header starts behind this offset: two VLAN tags, IPv6 and six extension headers of 2,048 bytes end
 /// before it. What lies deeper in a tunnel is not found.
-const OFFSET_MASK: usize = (1 << 14) - 1;
+pub(crate) const OFFSET_MASK: usize = (1 << 14) - 1;
 
 /// No packet is longer: BIG TCP goes up to 512 KiB.
 pub(crate) const LENGTH_MASK: usize = (1 << 20) - 1;

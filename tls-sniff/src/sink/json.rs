@@ -6,6 +6,7 @@ mod ecs;
 mod eve;
 mod handshake;
 mod message;
+mod segment;
 mod stats;
 mod zeek;
 
@@ -42,10 +43,11 @@ pub fn observation(profile: Profile, observation: &Observation<'_>, out: &mut Ve
     match (profile, observation) {
         (Profile::Native, Observation::Message(it)) => line(&message::Line(it), out),
         (Profile::Native, Observation::Handshake(it)) => line(&handshake::Line(it), out),
+        (Profile::Native, Observation::Segment(it)) => line(&segment::Line(it), out),
         (Profile::Zeek, Observation::Handshake(it)) => line(&zeek::Line(it), out),
         (Profile::Eve, Observation::Handshake(it)) => line(&eve::Line(it), out),
         (Profile::Ecs, Observation::Handshake(it)) => line(&ecs::Line(it), out),
-        (_, Observation::Message(_)) => {}
+        (_, Observation::Message(_) | Observation::Segment(_)) => {}
     }
 }
 

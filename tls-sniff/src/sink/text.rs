@@ -49,6 +49,15 @@ impl Columns {
                     write(out, format_args!("  (malformed: {malformed})"));
                 }
             }
+            Observation::Segment(it) => {
+                let Seen { timestamp, .. } = it.seen;
+                let (interface, direction) = (it.interface, it.seen.direction());
+                let (source, destination) = (it.source(), it.destination());
+                self.head(&Head { timestamp, interface, direction, source, destination }, out);
+                write(out, format_args!("segment  "));
+                list(out, it.flags());
+                write(out, format_args!("  length={}", it.event.header.payload_len));
+            }
             Observation::Handshake(it) => {
                 let (interface, direction) = (it.interface, None);
                 let (source, destination) = (it.client, it.server);

@@ -8,6 +8,7 @@ use tls_sniff_common::{
 
 use crate::{
     clock::Timestamp,
+    filter::PacketFilter,
     observation::{HandshakeObservation, Observation, Outcome, Party, Seen},
     session::{Limits, SessionCounters, Sessions},
     source::file::{Examiner, Frame},
@@ -93,7 +94,7 @@ impl Wire {
 
     /// What is told of it. `snaplen`: bytes captured of each packet.
     pub(super) fn told(&self, limits: Limits, snaplen: usize) -> (Vec<Told>, SessionCounters) {
-        let examiner = Examiner::new(u32::MAX, false);
+        let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
         let mut sessions = Sessions::new(limits);
         let mut told = Vec::new();
         for (at, packet) in &self.packets {
@@ -138,6 +139,7 @@ fn tell(observation: &Observation<'_>) -> Told {
             format!("{} {} {:?} {:?} {:?}", it.sequence, it.records, it.record, it.said, it.facts),
         ),
         Observation::Handshake(it) => Told::Handshake(Box::new(of_handshake(it))),
+        Observation::Segment(_) => panic!("sessions tell no segments"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel programs do, on frames of a file: the same walk, the same gate, the same events.
+//! What the kernel programs do, on frames of a file: the same walk, rules, gate and events.
 
 use std::cell::Cell;
 
@@ -6,13 +6,19 @@ use tls_sniff_common::{
     Flows, arrival,
     config::MAX_CAPTURE_LEN,
     counters::Counter,
-    event::{Event, EventHeader},
+    event::{Event, EventHeader, marks},
+    filter::{self, Rules as _, records::Records},
     flow::{FlowId, Hook},
-    gate::{BUCKETS, Bucket},
-    headers, is_pure_acknowledgement, judge,
+    gate::{BUCKETS, Bucket, Emission},
+    headers::{self, Segment},
+    is_idle, judge,
 };
 
 use super::Frame;
+use crate::filter::packet::RuleSet;
+
+/// The key of the hash that samples connections; any, but the same for the same file.
+const SAMPLE_SEED: u64 = 0;
 
 /// A frame that becomes an event.
 #[derive(Clone, Copy, Debug)]
@@ -23,21 +29,20 @@ pub struct Examined<'a> {
     pub evicted: bool,
 }
 
-/// The gate's table for one file; its clock is that of the frames.
+/// The rules and the gate's table for one file; its clock is that of the frames.
 pub struct Examiner {
     capture_len: u32,
-    application_data: bool,
+    rules: RuleSet,
     flows: FileFlows,
 }
 
 impl Examiner {
-    /// A gate that knows no flow. `capture_len`: payload bytes of each segment to look at;
-    /// `application_data`: whether such records are events outside of handshakes too.
+    /// A gate that knows no flow. `capture_len`: payload bytes of each segment to look at.
     #[must_use]
-    pub fn new(capture_len: u32, application_data: bool) -> Self {
+    pub fn new(capture_len: u32, rules: RuleSet) -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
         let flows = FileFlows { buckets, now: Cell::new(0) };
-        Self { capture_len: capture_len.min(MAX_CAPTURE_LEN), application_data, flows }
+        Self { capture_len: capture_len.min(MAX_CAPTURE_LEN), rules, flows }
     }
 
     /// Looks at a frame.
@@ -47,15 +52,52 @@ impl Examiner {
     /// The counter that says why it is no event.
     pub fn examine<'a>(&self, frame: &Frame<'a>) -> Result<Examined<'a>, Counter> {
         let packet = &frame.packet;
+        if !filter::wants_direction(&self.rules, frame.direction) {
+            return Err(Counter::Filtered);
+        }
         let mut segment = headers::walk(packet, frame.link)?;
-        if is_pure_acknowledgement(&segment) {
+        if is_idle(&segment, &self.rules) {
             return Err(Counter::NoPayload);
         }
+        if !self.wants_connection(frame, &segment)? {
+            return Err(Counter::Filtered);
+        }
         self.flows.now.set(u64::try_from(frame.timestamp_ns).unwrap_or(0));
-        let arrival = arrival(packet, &mut segment, u64::from(frame.interface_index))?;
-        let emission = judge(&self.flows, &arrival, self.application_data)?;
+        let seed = u64::from(frame.interface_index);
+        let arrival = arrival(packet, &mut segment, seed, &self.rules)?;
+        let records = Records { rules: &self.rules, packet: *packet, segment: &segment };
+        let emission = judge(&self.flows, &arrival, &records)?;
+        let event = self.event(frame, &segment, &emission).ok_or(Counter::ReadFailed)?;
+        Ok(Examined { event, evicted: emission.evicted })
+    }
+
+    fn wants_connection(&self, frame: &Frame<'_>, segment: &Segment) -> Result<bool, Counter> {
+        let Self { rules, .. } = self;
+        let packet = &frame.packet;
+        if rules.vlans() != 0 {
+            let tags = filter::tags(packet, frame.link, segment, None);
+            if !filter::wants_vlan(rules, tags) {
+                return Ok(false);
+            }
+        }
+        if !filter::wants_ends(rules, packet, segment)? {
+            return Ok(false);
+        }
+        if rules.sample() > 1 {
+            return filter::is_sampled(rules, packet, segment, SAMPLE_SEED);
+        }
+        Ok(true)
+    }
+
+    fn event<'a>(
+        &self,
+        frame: &Frame<'a>,
+        segment: &Segment,
+        emission: &Emission,
+    ) -> Option<Event<'a>> {
+        let packet = &frame.packet;
         let mut header = EventHeader::default();
-        header.describe(packet, frame.link, &segment).ok_or(Counter::ReadFailed)?;
+        header.describe(packet, frame.link, segment)?;
         let start = segment.payload_offset;
         let there = packet.bytes.len().saturating_sub(start);
         let limit = self.capture_len.min(emission.capture) as usize;
@@ -63,14 +105,18 @@ impl Examiner {
         header.timestamp = self.flows.now.get();
         header.syn_time = emission.syn_time;
         header.syn_ack_time = emission.syn_ack_time;
+        header.packet_len = u32::try_from(packet.wire_len).unwrap_or(u32::MAX);
+        header.packet_captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
         header.captured_len = u16::try_from(captured).unwrap_or(u16::MAX);
         header.interface = frame.interface_index;
         header.hook = Hook::File as u8;
         header.direction = frame.direction as u8;
+        if emission.selected {
+            header.marks |= marks::SELECTED;
+        }
         let payload = packet.bytes.get(start..start + captured).unwrap_or_default();
         // The walk has set all that an event is checked for.
-        let event = Event::new(header, payload).map_err(|_| Counter::ReadFailed)?;
-        Ok(Examined { event, evicted: emission.evicted })
+        Event::new(header, payload, Some(packet.bytes)).ok()
     }
 }
 

@@ -1,0 +1,569 @@
+//! Every filter on crafted packets: what it takes and what it leaves, both families, each hook, and the same
+//! answer from the rules on the host.
+
+use anyhow::{Context as _, Result, ensure};
+use tls_sniff::{
+    filter::{
+        PacketFilter,
+        value::{Content, Handshake, Sample, TcpFlag, WireVersion},
+    },
+    load::LoadOptions,
+};
+use tls_sniff_common::{config, counters::Counter, filter::Scope, flow::Direction};
+use tls_sniff_tests::frame::{Frame, flags};
+
+use super::{At, Bench, hello, host};
+
+/// One filter with packets, and whether it takes each.
+struct Case {
+    name: &'static str,
+    filter: PacketFilter,
+    packets: Vec<(&'static str, Make, bool)>,
+}
+
+/// Makes a packet on top of a link layer, for one of the two families.
+type Make = Box<dyn Fn(Base) -> Frame>;
+
+/// What a packet begins with.
+#[derive(Clone)]
+struct Base {
+    link: Frame,
+    v6: bool,
+}
+
+impl Base {
+    fn ip(self) -> Frame {
+        if self.v6 { self.link.ipv6() } else { self.link.ipv4() }
+    }
+
+    /// From ...1 to ...2 of a network that is its own for each number.
+    fn between(self, from: u8, to: u8) -> Frame {
+        if self.v6 {
+            let address = |host| [0xfd, 0x77, 0, host, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host];
+            self.link.ipv6().addresses(address(from), address(to))
+        } else {
+            self.link.ipv4().addresses([10, 77, from, from], [10, 77, to, to])
+        }
+    }
+}
+
+fn make(make: impl Fn(Base) -> Frame + 'static) -> Make {
+    Box::new(make)
+}
+
+/// A ClientHello from one port to another.
+fn ports(from: u16, to: u16) -> Make {
+    make(move |base| base.ip().tcp(from, to).payload(&hello(100)))
+}
+
+fn hosts(from: u8, to: u8) -> Make {
+    make(move |base| base.between(from, to).tcp(1, 2).payload(&hello(100)))
+}
+
+fn payload(bytes: Vec<u8>) -> Make {
+    make(move |base| base.ip().tcp(1, 2).payload(&bytes))
+}
+
+fn with_flags(set: u8) -> Make {
+    make(move |base| base.ip().tcp(1, 2).flags(set))
+}
+
+fn record(content: u8, version: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[content, 3, version], &length[..], body].concat()
+}
+
+/// A handshake message; `version` is where a hello has it.
+fn message(kind: u8, version: u8) -> Vec<u8> {
+    let mut message = vec![kind, 0, 0, 40, 3, version];
+    message.resize(44, 0x5a);
+    message
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn cases(v6: bool) -> Vec<Case> {
+    let mut cases = of_connections(v6);
+    cases.extend(of_segments());
+    cases.extend(of_records());
+    cases
+}
+
+fn of_connections(v6: bool) -> Vec<Case> {
+    let filter = PacketFilter::default;
+    let net = |v4: &'static str, v6_text: &'static str| if v6 { v6_text } else { v4 };
+    vec![
+        Case {
+            name: "--port 443,8443-8450",
+            filter: PacketFilter { ports: parsed(&["443", "8443-8450"]), ..filter() },
+            packets: vec![
+                ("to it", ports(40000, 443), true),
+                ("from it", ports(443, 40000), true),
+                ("first of the range", ports(1, 8443), true),
+                ("last of the range", ports(1, 8450), true),
+                ("before the range", ports(1, 8442), false),
+                ("behind the range", ports(1, 8451), false),
+            ],
+        },
+        Case {
+            name: "--port 'dst 443' --port 'not 1024-2000'",
+            filter: PacketFilter { ports: parsed(&["dst 443", "not 1024-2000"]), ..filter() },
+            packets: vec![
+                ("to it", ports(40000, 443), true),
+                ("from it", ports(443, 40000), false),
+                ("excluded source", ports(2000, 443), false),
+            ],
+        },
+        Case {
+            name: "--port '!22'",
+            filter: PacketFilter { ports: parsed(&["!22"]), ..filter() },
+            packets: vec![("other", ports(1, 443), true), ("excluded", ports(1, 22), false)],
+        },
+        Case {
+            name: "--net one --net 'not part of it'",
+            filter: PacketFilter {
+                networks: parsed(&[
+                    net("10.77.4.0/22", "fd77:4::/30"),
+                    net("not 10.77.6.6", "not fd77:6::/32"),
+                ]),
+                ..filter()
+            },
+            packets: vec![
+                ("from it", hosts(4, 99), true),
+                ("to it", hosts(99, 7), true),
+                ("neither", hosts(3, 8), false),
+                ("excluded", hosts(6, 4), false),
+                ("to the excluded", hosts(4, 6), false),
+            ],
+        },
+        Case {
+            name: "--host 'src …'",
+            filter: PacketFilter {
+                networks: parsed(&[net("src 10.77.4.4", "src fd77:4::4")]),
+                ..filter()
+            },
+            packets: vec![("from it", hosts(4, 5), true), ("to it", hosts(5, 4), false)],
+        },
+        Case {
+            name: "--net of the other family",
+            filter: PacketFilter { networks: parsed(&[net("::/0", "0.0.0.0/0")]), ..filter() },
+            packets: vec![("any", hosts(4, 5), false)],
+        },
+        Case {
+            name: "--net 'not' of the other family",
+            filter: PacketFilter {
+                networks: parsed(&[net("not ::/0", "not 0.0.0.0/0")]),
+                ..filter()
+            },
+            packets: vec![("any", hosts(4, 5), true)],
+        },
+    ]
+}
+
+fn of_segments() -> Vec<Case> {
+    let filter = PacketFilter::default;
+    let with_tcp = |tcp: &[TcpFlag]| PacketFilter { tcp: tcp.to_vec(), ..filter() };
+    vec![
+        Case {
+            name: "--tcp syn",
+            filter: with_tcp(&[TcpFlag::Syn]),
+            packets: vec![
+                ("SYN", with_flags(flags::SYN), true),
+                ("SYN-ACK", with_flags(flags::SYN | flags::ACK), false),
+                ("ACK", with_flags(flags::ACK), false),
+                ("hello", ports(1, 2), false),
+            ],
+        },
+        Case {
+            name: "--tcp synack,fin,rst",
+            filter: with_tcp(&[TcpFlag::Synack, TcpFlag::Fin, TcpFlag::Rst]),
+            packets: vec![
+                ("SYN", with_flags(flags::SYN), false),
+                ("SYN-ACK", with_flags(flags::SYN | flags::ACK), true),
+                ("FIN", with_flags(flags::FIN | flags::ACK), true),
+                ("RST", with_flags(flags::RST), true),
+                ("ACK", with_flags(flags::ACK), false),
+            ],
+        },
+        Case {
+            name: "--payload-len 100..200",
+            filter: PacketFilter { payload_len: Some("100..200".parse().unwrap()), ..filter() },
+            packets: vec![
+                ("99", payload(vec![1; 99]), false),
+                ("100", payload(vec![1; 100]), true),
+                ("200", payload(vec![1; 200]), true),
+                ("201", payload(vec![1; 201]), false),
+                ("hello of 105", payload(hello(100)), true),
+                ("hello of 305", payload(hello(300)), false),
+            ],
+        },
+        Case {
+            name: "--payload-len 0..0",
+            filter: PacketFilter { payload_len: Some("0".parse().unwrap()), ..filter() },
+            packets: vec![
+                ("ACK", with_flags(flags::ACK), true),
+                ("SYN", with_flags(flags::SYN), true),
+                ("hello", ports(1, 2), false),
+            ],
+        },
+    ]
+}
+
+fn of_records() -> Vec<Case> {
+    let filter = PacketFilter::default;
+    let data = record(23, 3, &[9; 30]);
+    let alert = record(21, 1, &[2, 40]);
+    let ccs = record(20, 3, &[1]);
+    let server_flight = [
+        record(22, 3, &message(2, 3)),
+        record(22, 3, &[message(11, 0x30), message(14, 0)].concat()),
+    ]
+    .concat();
+    let behind = |first: &[u8], second: &[u8]| payload([first, second].concat());
+    vec![
+        Case {
+            name: "--content appdata",
+            filter: PacketFilter { content: vec![Content::Appdata], ..filter() },
+            packets: vec![
+                ("data", payload(data.clone()), true),
+                ("alert", payload(alert.clone()), false),
+                ("data behind an alert", behind(&alert, &data), true),
+                ("hello", payload(hello(100)), false),
+                ("no TLS", payload(b"GET / HTTP/1.1\r\n\r\n".to_vec()), false),
+                ("no payload", with_flags(flags::FIN), false),
+            ],
+        },
+        Case {
+            name: "--content alert,ccs",
+            filter: PacketFilter { content: vec![Content::Alert, Content::Ccs], ..filter() },
+            packets: vec![
+                ("alert", payload(alert.clone()), true),
+                ("ChangeCipherSpec", payload(ccs.clone()), true),
+                ("alert behind data", behind(&data, &alert), true),
+                ("data", payload(data.clone()), false),
+            ],
+        },
+        Case {
+            name: "--content appdata --record-version 1.0",
+            filter: PacketFilter {
+                content: vec![Content::Appdata],
+                record_versions: vec![WireVersion::Tls10],
+                ..filter()
+            },
+            packets: vec![
+                ("1.0", payload(record(23, 1, &[9; 30])), true),
+                ("1.2", payload(data.clone()), false),
+                ("alert of 1.0 behind data of 1.2", behind(&data, &alert), false),
+            ],
+        },
+        Case {
+            name: "--handshake server_hello_done",
+            filter: PacketFilter { handshakes: vec![Handshake(14)], ..filter() },
+            packets: vec![
+                ("in its flight", payload(server_flight.clone()), true),
+                ("alone", payload(record(22, 3, &[14, 0, 0, 0])), true),
+                ("hello", payload(record(22, 3, &message(2, 3))), false),
+                (
+                    "encrypted, behind ChangeCipherSpec",
+                    behind(&ccs, &record(22, 3, &[14; 40])),
+                    false,
+                ),
+            ],
+        },
+        Case {
+            name: "--handshake client_hello --hello-version 1.0,1.1",
+            filter: PacketFilter {
+                handshakes: vec![Handshake(1)],
+                hello_versions: vec![WireVersion::Tls10, WireVersion::Tls11],
+                ..filter()
+            },
+            packets: vec![
+                ("1.0", payload(record(22, 1, &message(1, 1))), true),
+                ("1.1", payload(record(22, 1, &message(1, 2))), true),
+                ("1.2", payload(record(22, 1, &message(1, 3))), false),
+                ("the server's", payload(record(22, 1, &message(2, 1))), false),
+            ],
+        },
+        Case {
+            name: "--hello-version 1.2 --payload-len 200..",
+            filter: PacketFilter {
+                hello_versions: vec![WireVersion::Tls12],
+                payload_len: Some("200..".parse().unwrap()),
+                ..filter()
+            },
+            packets: vec![
+                ("long", payload(hello(200)), true),
+                ("short", payload(hello(100)), false),
+                (
+                    "certificate",
+                    payload(record(22, 3, &[&message(11, 3)[..], &[0xff; 200]].concat())),
+                    false,
+                ),
+            ],
+        },
+    ]
+}
+
+pub(crate) fn each_filter() -> Result<()> {
+    let mut tried = 0;
+    for v6 in [false, true] {
+        for case in cases(v6) {
+            let mut bench = bench(case.filter.clone())?;
+            for at in At::ALL {
+                let link = if at.is_raw() { Frame::raw() } else { Frame::ethernet() };
+                // A flow of an earlier packet does not lend its state to the next.
+                for (number, (name, make, taken)) in (1_u8..).zip(&case.packets) {
+                    let what = || format!("{}, {name}, {at:?}, IPv6: {v6}", case.name);
+                    let base = Base { link: link.clone(), v6 };
+                    let packet = make(base).build();
+                    let table = host::Table::with(case.filter.rules());
+                    bench.forget_flow(at, &packet)?;
+                    let same = host::compare(&mut bench, &table, at, &packet);
+                    ensure!(same.with_context(what)?, "{}: not run", what());
+                    bench.forget_flow(at, &packet)?;
+                    let seen = bench.run(at, &packet)?;
+                    let outcome = seen.outcome().with_context(what)?;
+                    ensure!((outcome == Counter::Emitted) == *taken, "{}: {outcome:?}", what());
+                    if *taken {
+                        ensure!(seen.event()?.is_selected(), "{}: not selected", what());
+                    }
+                    tried += usize::from(number > 0);
+                }
+            }
+        }
+    }
+    ensure!(tried > 500, "{tried} packets");
+    Ok(())
+}
+
+fn bench(filter: PacketFilter) -> Result<Bench> {
+    Bench::load(LoadOptions {
+        filter,
+        xdp: true,
+        flow_seed: super::bench::SEED,
+        ..LoadOptions::default()
+    })
+}
+
+pub(crate) fn direction() -> Result<()> {
+    for wanted in [Direction::Ingress, Direction::Egress] {
+        let filter = PacketFilter { direction: Some(wanted), ..PacketFilter::default() };
+        let mut bench = bench(filter)?;
+        for at in At::ALL {
+            let link = if at.is_raw() { Frame::raw() } else { Frame::ethernet() };
+            let packet = link.ipv6().tcp(1, 2).payload(&hello(100)).build();
+            let taken = at.hook().direction() == wanted;
+            let counter = if taken { Counter::Emitted } else { Counter::Filtered };
+            bench.run(at, &packet)?.check(at, counter).with_context(|| format!("{at:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn vlan() -> Result<()> {
+    let plain = || Frame::ethernet();
+    let frames = [
+        ("none", plain(), None, None),
+        ("100", plain().vlan(0x8100, 100), Some(100), None),
+        ("200", plain().vlan(0x8100, 200), Some(200), None),
+        ("200 in 100", plain().vlan(0x88a8, 100).vlan(0x8100, 200), Some(100), Some(200)),
+    ];
+    for (rule, takes) in [
+        ("100", [false, true, false, true]),
+        ("200", [false, false, true, true]),
+        ("any", [false, true, true, true]),
+        ("none", [true, false, false, false]),
+    ] {
+        let filter = PacketFilter { vlans: parsed(&[rule]), ..PacketFilter::default() };
+        let mut bench = bench(filter)?;
+        for at in [At::Xdp, At::In, At::Out] {
+            for v6 in [false, true] {
+                for ((name, link, ..), taken) in frames.iter().zip(takes) {
+                    let ip = if v6 { link.clone().ipv6() } else { link.clone().ipv4() };
+                    let packet = ip.tcp(1, 2).payload(&hello(100)).build();
+                    let counter = if taken { Counter::Emitted } else { Counter::Filtered };
+                    let seen = bench.run(at, &packet)?;
+                    seen.check(at, counter)
+                        .with_context(|| format!("--vlan {rule}: {name}, {at:?}, IPv6: {v6}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both directions of a connection are in the sample, on each hook, or neither.
+pub(crate) fn sample() -> Result<()> {
+    let Sample(one_in) = "1/4".parse()?;
+    let filter = PacketFilter { sample: Some(one_in), ..PacketFilter::default() };
+    let mut bench = bench(filter)?;
+    for v6 in [false, true] {
+        let mut taken = 0;
+        let ports = 20_000..20_400;
+        let count = ports.len();
+        for port in ports {
+            let mut answers = Vec::new();
+            for (at, from, to) in [(At::Xdp, port, 443), (At::Out, 443, port), (At::In, port, 443)]
+            {
+                let base = Base { link: Frame::ethernet(), v6 };
+                let ends = if from == 443 { base.between(2, 1) } else { base.between(1, 2) };
+                let packet = ends.tcp(from, to).payload(&hello(50)).build();
+                answers.push(bench.run(at, &packet)?.outcome()? == Counter::Emitted);
+            }
+            ensure!(answers.iter().all(|answer| *answer == answers[0]), "half of port {port}");
+            taken += usize::from(answers[0]);
+        }
+        ensure!((count / 8..count / 2).contains(&taken), "{taken} of {count}");
+    }
+    Ok(())
+}
+
+/// Sets of ten thousand prefixes load, and the longest prefix is found among them.
+pub(crate) fn ten_thousand_networks() -> Result<()> {
+    let numbers = 0_u16..10_000;
+    let mut networks = Vec::new();
+    for number in numbers.clone() {
+        let [high, low] = number.to_be_bytes();
+        let network = if number % 2 == 0 {
+            format!("10.{high}.{low}.0/24")
+        } else {
+            format!("fd77:{number:x}::/32")
+        };
+        networks.push(network.parse()?);
+    }
+    let filter = PacketFilter { networks, ..PacketFilter::default() };
+    let mut bench = bench(filter)?;
+    for number in numbers.step_by(97) {
+        let [high, low] = number.to_be_bytes();
+        for at in [At::Xdp, At::In, At::Out] {
+            let (four, six) =
+                ([10, high, low, 9], format!("fd77:{number:x}::9").parse::<std::net::Ipv6Addr>()?);
+            let v4 = Frame::ethernet().ipv4().addresses(four, [192, 0, 2, 1]);
+            let v6 = Frame::ethernet().ipv6().addresses(six, std::net::Ipv6Addr::LOCALHOST);
+            for (frame, taken) in [(v4, number % 2 == 0), (v6, number % 2 == 1)] {
+                let packet = frame.tcp(1, 2).payload(&hello(50)).build();
+                let counter = if taken { Counter::Emitted } else { Counter::Filtered };
+                bench.run(at, &packet)?.check(at, counter).with_context(|| format!("{number}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A record that begins in the middle of a segment whose start is the rest of another one.
+pub(crate) fn records_are_followed() -> Result<()> {
+    let filter = PacketFilter { content: vec![Content::Alert], ..PacketFilter::default() };
+    let mut bench = bench(filter)?;
+    for (port, at) in (4000..).zip([At::Xdp, At::In, At::Out]) {
+        let segment = |sequence: u32, payload: &[u8]| {
+            let frame = Frame::ethernet().ipv6().tcp(port, 443).seq(sequence);
+            frame.payload(payload).build()
+        };
+        let data = record(23, 3, &[0xd; 1000]);
+        let (first, rest) = data.split_at(600);
+        let steps = [
+            ("hello", segment(1, &hello(100)), false),
+            ("data begins", segment(106, first), false),
+            (
+                "data ends, an alert begins",
+                segment(706, &[rest, &record(21, 3, &[1, 0])].concat()),
+                true,
+            ),
+            ("the same again", segment(706, &[rest, &record(21, 3, &[1, 0])].concat()), false),
+            ("data", segment(1118, &record(23, 3, &[1; 10])), false),
+        ];
+        for (name, packet, taken) in steps {
+            let seen = bench.run(at, &packet)?;
+            let emitted = seen.outcome()? == Counter::Emitted;
+            // A repeated middle is not looked into: its first sending was.
+            ensure!(emitted == taken, "{name}, {at:?}: {:?}", seen.moved);
+        }
+    }
+    Ok(())
+}
+
+/// A wider scope adds what connects, acknowledges and ends, marked as context.
+pub(crate) fn scopes() -> Result<()> {
+    for (scope, port) in [(Scope::Handshake, 5000), (Scope::Connection, 6000)] {
+        let filter = PacketFilter { scope, ..PacketFilter::default() };
+        let mut bench = bench(filter)?;
+        for (port, at) in (port..).zip([At::Xdp, At::In, At::Out]) {
+            let client = |set: u8, payload: &[u8]| {
+                Frame::ethernet().ipv4().tcp(port, 443).flags(set).payload(payload).build()
+            };
+            let stranger = Frame::ethernet().ipv4().tcp(port + 9, 443).flags(flags::ACK).build();
+            let steps = [
+                ("SYN", client(flags::SYN, &[]), Some(false)),
+                ("ACK", client(flags::ACK, &[]), Some(false)),
+                ("hello", client(flags::ACK, &hello(100)), Some(true)),
+                ("ACK in the handshake", client(flags::ACK, &[]), Some(false)),
+                ("FIN", client(flags::FIN | flags::ACK, &[]), Some(true)),
+                ("a stranger's", stranger, None),
+            ];
+            for (name, packet, emitted) in steps {
+                let seen = bench.run(at, &packet)?;
+                let selected = match seen.outcome()? {
+                    Counter::Emitted => Some(seen.event()?.is_selected()),
+                    _ => None,
+                };
+                ensure!(selected == emitted, "{scope:?}, {name}, {at:?}: {:?}", seen.moved);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whole packets, as long as asked for and as long as the payload needs.
+pub(crate) fn whole_packets() -> Result<()> {
+    for snaplen in [64, 200, config::MAX_SNAPLEN] {
+        let options =
+            LoadOptions { snaplen, capture_len: 100, xdp: true, ..LoadOptions::default() };
+        let mut bench = Bench::load(options)?;
+        for at in At::ALL {
+            for length in [20, 150, 1400] {
+                let link = if at.is_raw() { Frame::raw() } else { Frame::ethernet() };
+                let packet = link.ipv6().tcp(1, 2).payload(&hello(length)).build();
+                let seen = bench.run(at, &packet)?;
+                let event = seen.event()?;
+                let captured = event.packet.context("a packet")?;
+                let payload_at = usize::from(event.header.payload_offset);
+                let wanted = (snaplen as usize).max(payload_at + 100).min(packet.len());
+                ensure!(captured == &packet[..wanted], "{snaplen}, {at:?}: {}", captured.len());
+                ensure!(event.payload == &hello(length)[..(length + 5).min(100)]);
+                ensure!(event.header.packet_len as usize == packet.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The verifier accepts everything at once.
+pub(crate) fn verifier_accepts_all_rules() -> Result<()> {
+    for scope in [Scope::Record, Scope::Handshake, Scope::Connection] {
+        for snaplen in [0, config::MAX_SNAPLEN] {
+            let filter = PacketFilter {
+                ports: parsed(&["443"]),
+                networks: parsed(&["10.0.0.0/8"]),
+                vlans: parsed(&["any"]),
+                sample: Some(2),
+                tcp: vec![TcpFlag::Fin],
+                payload_len: Some("1..".parse()?),
+                content: vec![Content::Handshake],
+                record_versions: vec![WireVersion::Tls12],
+                hello_versions: vec![WireVersion::Tls12],
+                handshakes: vec![Handshake(1)],
+                scope,
+                ..PacketFilter::default()
+            };
+            let options = LoadOptions { filter, snaplen, xdp: true, ..LoadOptions::default() };
+            let mut bench = Bench::load(options)?;
+            for at in At::ALL {
+                let count = bench.verified_instructions(at)?;
+                ensure!(count.is_none_or(|count| count < 600_000), "{at:?}: {count:?}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! A filter in words: what it selects, and where each test runs.
+
+use std::fmt::{self, Display};
+
+use clap::ValueEnum;
+use tls_sniff_common::flow::Direction;
+
+use super::{PacketFilter, end::EndRule, value::Vlan};
+use crate::observation::EventKind;
+
+/// Shows what the given flags select.
+#[derive(Debug)]
+pub struct Explanation<'a> {
+    /// Tests of packets.
+    pub filter: &'a PacketFilter,
+    /// Events that are written.
+    pub events: &'a [EventKind],
+}
+
+impl Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filter = self.filter;
+        let connection = connection(filter);
+        let segment = segment(filter);
+        writeln!(f, "In the kernel, before anything is copied (with -r: here, the same tests):")?;
+        if connection.is_empty() {
+            writeln!(f, "  packets of all connections")?;
+        }
+        for test in connection.iter().chain(&segment) {
+            writeln!(f, "  {test}")?;
+        }
+        if segment.is_empty() {
+            let data = if filter.application_data { ", and application data" } else { "" };
+            writeln!(
+                f,
+                "  packets of TLS handshakes, and other TLS records but application data{data}"
+            )?;
+        } else if filter.narrows_records() {
+            writeln!(
+                f,
+                "  records behind the first of a packet count too, and the rest of a handshake"
+            )?;
+            writeln!(f, "  record in the packets that follow")?;
+        } else {
+            writeln!(f, "  of any TCP connection, TLS or not")?;
+        }
+        if !segment.is_empty() && filter.follows_handshakes {
+            writeln!(f, "  and whole handshakes beside, for the events of connections")?;
+        }
+        let events: Vec<_> = self.events.iter().map(|event| event.as_str()).collect();
+        writeln!(f, "Here, on what the kernel hands over:")?;
+        writeln!(f, "  events: {}", events.join(", "))
+    }
+}
+
+/// Tests that all packets of a connection pass or none.
+fn connection(filter: &PacketFilter) -> Vec<String> {
+    let mut tests = Vec::new();
+    match filter.direction {
+        Some(Direction::Ingress) => tests.push("packets into this host".to_owned()),
+        Some(Direction::Egress) => tests.push("packets out of this host".to_owned()),
+        Some(Direction::Unknown) | None => {}
+    }
+    ends(&mut tests, "port", &filter.ports);
+    ends(&mut tests, "address", &filter.networks);
+    if !filter.vlans.is_empty() {
+        tests.push(format!("with {}", either(filter.vlans.iter().map(Vlan::to_string))));
+    }
+    if let Some(n @ 2..) = filter.sample {
+        tests.push(format!("of one connection in {n}, whole connections"));
+    }
+    tests
+}
+
+fn ends<T: Display>(tests: &mut Vec<String>, what: &str, rules: &[EndRule<T>]) {
+    const SHOWN: usize = 8;
+    for (excluded, words) in [(false, "to or from"), (true, "not to or from")] {
+        let rules: Vec<_> = rules.iter().filter(|rule| rule.excluded == excluded).collect();
+        if rules.is_empty() {
+            continue;
+        }
+        let shown = rules.iter().take(SHOWN).map(ToString::to_string);
+        let more = rules.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("{more} more"));
+        tests.push(format!("{words} {what} {}", either(shown.chain(more))));
+    }
+}
+
+/// Tests of single packets.
+fn segment(filter: &PacketFilter) -> Vec<String> {
+    let mut tests = Vec::new();
+    if !filter.tcp.is_empty() {
+        tests.push(format!("with the TCP flags {}", either(names(&filter.tcp))));
+    }
+    if let Some(lengths) = filter.payload_len {
+        tests.push(format!("with {lengths} of TCP payload"));
+    }
+    if !filter.narrows_records() {
+        return tests;
+    }
+    let mut record = "in which a TLS record begins".to_owned();
+    if !filter.content.is_empty() {
+        record += &format!(", of content type {}", either(names(&filter.content)));
+    }
+    if !filter.record_versions.is_empty() {
+        record += &format!(", with the version bytes of {}", versions(&filter.record_versions));
+    }
+    if !filter.handshakes.is_empty() {
+        let kinds = filter.handshakes.iter().map(ToString::to_string);
+        record += &format!(", with the handshake message {}", either(kinds));
+    }
+    if !filter.hello_versions.is_empty() {
+        record += &format!(", with a hello of version bytes {}", versions(&filter.hello_versions));
+    }
+    tests.push(record);
+    tests
+}
+
+fn versions(versions: &[super::value::WireVersion]) -> String {
+    either(
+        versions
+            .iter()
+            .zip(names(versions))
+            .map(|(version, name)| format!("{name} ({:#06x})", version.wire())),
+    )
+}
+
+/// The names of values as flags have them.
+fn names<T: ValueEnum>(values: &[T]) -> impl Iterator<Item = String> {
+    values.iter().filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()))
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn either(items: impl Iterator<Item = String>) -> String {
+    let mut items: Vec<String> = items.collect();
+    match (items.pop(), items.is_empty()) {
+        (None, _) => String::new(),
+        (Some(last), true) => last,
+        (Some(last), false) => format!("{} or {last}", items.join(", ")),
+    }
+}

@@ -1,0 +1,19 @@
+//! Which packets the user wants: the kernel's tests, which are also made on the frames of a file.
+//!
+//! ```text
+//!  flags ─► value, end, networks   one value each, as the user writes it
+//!         ─► packet                 all of them: PacketFilter, and as the kernel has them: RuleSet
+//!         ─► explain                in words
+//! ```
+//!
+//! Values of one flag are alternatives, flags add up, and what is excluded stays excluded.
+
+#![forbid(unsafe_code)]
+
+pub mod end;
+pub mod explain;
+pub mod networks;
+pub mod packet;
+pub mod value;
+
+pub use packet::PacketFilter;
