@@ -1,0 +1,295 @@
+//! Capture files: packets as they were seen, for Wireshark and everything that reads its files.
+//!
+//! ```text
+//!  packet ─► batch ─► queue (≤ 256 batches) ─► thread: encode, compress, write, rotate ─► files
+//!               ▲                                 │
+//!               └──────── empty batches ◄─────────┘
+//! ```
+//!
+//! Numbers of interfaces, headers and secrets belong to the file at hand, so packets are encoded by the
+//! thread. It writes in chunks, each of them whole blocks; what the disk does not take whole it does not
+//! keep, so that a file can be read at any time, also when the disk was full. Live, a full queue costs
+//! packets, and they are counted; from a file, the file waits.
+
+mod batch;
+mod compression;
+mod disk;
+mod encoder;
+mod error;
+mod keylog;
+mod names;
+mod options;
+mod pcap;
+mod pcapng;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::utsname::uname;
+use tls_sniff_common::flow::Direction;
+
+use super::output::WhenFull;
+use crate::clock::Timestamp;
+
+use self::{
+    batch::Batch,
+    encoder::Encoder,
+    keylog::KeyLog,
+    pcapng::Description,
+    shared::{End, Shared, add},
+    writer::Writer,
+};
+pub use self::{
+    compression::Compression,
+    error::SaveError,
+    options::{CaptureFormat, CaptureOptions, MAX_SNAPLEN},
+    shared::CaptureCounters,
+};
+
+/// Batches that may wait for the disk: 16 MiB, what comes while it is busy with a file's end.
+const QUEUE_LEN: usize = 256;
+
+/// Time between two looks at a full queue when the capture ends.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// A packet to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// When it was seen.
+    pub timestamp: Timestamp,
+    /// The interface's number in the system; with name and link type it tells interfaces apart.
+    pub interface_index: u32,
+    /// The interface's name, if known.
+    pub interface: Option<&'a str>,
+    /// What the packet starts with, by its number in the LINKTYPE registry: 1 Ethernet, 101 raw IP.
+    pub link_type: u32,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The tag that the network card took out of the bytes: TPID and TCI. It is put back behind the MAC
+    /// addresses.
+    pub offloaded_vlan: Option<(u16, u16)>,
+    /// The bytes captured; those beyond `snaplen` are left out.
+    pub bytes: &'a [u8],
+    /// Bytes that it had on the wire, without the offloaded tag.
+    pub wire_len: u32,
+    /// What is to be said of it.
+    pub comments: &'a [String],
+}
+
+/// The writing side that the source of packets sees.
+pub struct Capture {
+    path: PathBuf,
+    snaplen: usize,
+    when_full: WhenFull,
+    queue: SyncSender<Batch>,
+    empty: Receiver<Batch>,
+    batch: Batch,
+    taken: u64,
+    shared: Arc<Shared>,
+    done: Receiver<()>,
+}
+
+impl Capture {
+    /// Opens the first file, writes its header, and starts the thread. Waits for the reader of a named
+    /// pipe.
+    ///
+    /// # Errors
+    ///
+    /// If the options do not go together, the file cannot be written, or the key log not be read.
+    pub fn start(options: CaptureOptions, when_full: WhenFull) -> Result<Self, SaveError> {
+        let plan = options.plan()?;
+        let names = options.names(&plan)?;
+        let snaplen = options.snaplen();
+        let live = when_full == WhenFull::Drop;
+        let CaptureOptions { path, filter, application, keylog, .. } = options;
+        let keylog = keylog.map(KeyLog::open).transpose()?;
+        let description = describe(filter, application, live, snaplen);
+        let encoder = Encoder::new(plan.format, description, keylog);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::open(plan, live, encoder, names, Arc::clone(&shared))?;
+        let (queue, batches) = mpsc::sync_channel(QUEUE_LEN);
+        let (give_back, empty) = mpsc::sync_channel(QUEUE_LEN);
+        let (finished, done) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn(move || {
+                run(writer, &batches, &give_back);
+                let _receiver_gone = finished.send(());
+            })
+            .map_err(SaveError::Thread)?;
+        Ok(Self {
+            path,
+            snaplen: usize::try_from(snaplen).unwrap_or(usize::MAX),
+            when_full,
+            queue,
+            empty,
+            batch: Batch::new(),
+            taken: 0,
+            shared,
+            done,
+        })
+    }
+
+    /// Takes a copy of `packet`.
+    pub fn packet(&mut self, packet: &Packet<'_>) {
+        self.taken += 1;
+        if self.shared.has_ended() {
+            add(&self.shared.after_end, 1);
+            return;
+        }
+        self.batch.push(packet, self.snaplen);
+        if self.batch.is_full() {
+            self.flush();
+        }
+    }
+
+    /// Hands what there is to the thread.
+    pub fn flush(&mut self) {
+        let Some(batch) = self.full_batch() else { return };
+        let refused = match self.when_full {
+            WhenFull::Wait => self.queue.send(batch).err().map(|refused| refused.0),
+            WhenFull::Drop => match self.queue.try_send(batch) {
+                Ok(()) => None,
+                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Some(batch),
+            },
+        };
+        if let Some(batch) = refused {
+            self.refused(batch);
+        }
+    }
+
+    /// Packets that the kernel lost since the capture began: the file's statistics tell of them.
+    pub fn kernel_drops(&self, total: u64) {
+        self.shared.kernel_drops.store(total, Ordering::Relaxed);
+    }
+
+    /// What became of the packets so far.
+    #[must_use]
+    pub fn counters(&self) -> CaptureCounters {
+        self.shared.counters(self.taken)
+    }
+
+    /// Resolves when nothing more will be written: the last of `-W` files is complete, the reader of a
+    /// pipe is gone, a stream is broken.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.notify.notified().await }
+    }
+
+    /// Whether nothing more will be written, for a source that does not wait.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.has_ended()
+    }
+
+    /// Has the thread write everything and end the file, which tells of `kernel_drops`; waits for it, at
+    /// most for `limit`. A reader that went away is no error.
+    ///
+    /// # Errors
+    ///
+    /// If a stream is broken, or does not take the rest in time.
+    #[must_use = "it tells what was lost"]
+    pub fn finish(
+        mut self,
+        kernel_drops: u64,
+        limit: Duration,
+    ) -> (CaptureCounters, Result<(), SaveError>) {
+        let deadline = Instant::now() + limit;
+        self.kernel_drops(kernel_drops);
+        let mut last = self.full_batch();
+        while let Some(batch) = last.take() {
+            match self.queue.try_send(batch) {
+                Ok(()) => {}
+                Err(TrySendError::Full(batch)) if Instant::now() < deadline => {
+                    last = Some(batch);
+                    thread::sleep(FULL_PAUSE);
+                }
+                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
+                    self.refused(batch);
+                }
+            }
+        }
+        let Self { path, queue, done, shared, taken, .. } = self;
+        drop(queue);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = done.recv_timeout(left);
+        let mut counters = shared.counters(taken);
+        // What the thread still has is lost with it.
+        counters.dropped_queue += counters.on_their_way();
+        let result = match (waited, shared.take_end()) {
+            (Err(RecvTimeoutError::Timeout), _) => {
+                Err(SaveError::Stalled { file: path, seconds: limit.as_secs() })
+            }
+            (_, Some(End::Failed(error))) => Err(error),
+            (_, None | Some(End::Complete | End::ReaderGone)) => Ok(()),
+        };
+        (counters, result)
+    }
+
+    /// The batch, if there is something in it; an empty one takes its place.
+    fn full_batch(&mut self) -> Option<Batch> {
+        if self.batch.len() == 0 {
+            return None;
+        }
+        let next = self.empty.try_recv().unwrap_or_else(|_| Batch::new());
+        Some(std::mem::replace(&mut self.batch, next))
+    }
+
+    /// Counts what the queue did not take, and keeps the buffers.
+    fn refused(&mut self, mut batch: Batch) {
+        let lost = if self.shared.has_ended() {
+            &self.shared.after_end
+        } else {
+            &self.shared.dropped_queue
+        };
+        add(lost, batch.len());
+        batch.clear();
+        self.batch = batch;
+    }
+}
+
+/// The thread: until its handle is gone. Batches that come after the end are counted.
+fn run(mut writer: Writer, batches: &Receiver<Batch>, give_back: &SyncSender<Batch>) {
+    loop {
+        let received = match writer.patience() {
+            Some(patience) => batches.recv_timeout(patience),
+            None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(mut batch) => {
+                writer.batch(&batch);
+                batch.clear();
+                let _spare = give_back.try_send(batch);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        writer.tick();
+    }
+    writer.finish();
+}
+
+fn describe(filter: String, application: String, live: bool, snaplen: u32) -> Description {
+    let (os, hardware) = uname().map_or_else(
+        |_| ("Linux".to_owned(), String::new()),
+        |system| {
+            let [name, release, machine] = [system.sysname(), system.release(), system.machine()]
+                .map(|text| text.to_string_lossy());
+            (format!("{name} {release}"), machine.into_owned())
+        },
+    );
+    Description { hardware, os, application, filter, own_interfaces: live, snaplen }
+}

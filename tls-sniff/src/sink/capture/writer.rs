@@ -1,0 +1,388 @@
+//! The thread's side: packets into chunks, chunks into files, files one after the other.
+//!
+//! ```text
+//!  batch ─► [next file?] ─► encoder ─► chunk ─► packer ─► disk
+//!                              ▲                           │
+//!                              └── in the file / cut off ◄─┘
+//! ```
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use crate::clock::Timestamp;
+
+use super::{
+    batch::{Batch, Queued},
+    compression::Packer,
+    disk::{Disk, Refused},
+    encoder::{Encoder, OtherLinkType},
+    error::SaveError,
+    names::Names,
+    options::Plan,
+    shared::{End, Shared, add},
+    trouble::Trouble,
+};
+
+/// Bytes that are compressed together, and how long they may wait for more. Without compression a chunk
+/// is a batch.
+const PACKED_CHUNK_LEN: usize = 128 * 1024;
+const PACKED_CHUNK_AGE: Duration = Duration::from_secs(1);
+
+/// What was encoded, but is not in the file.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    packets: u64,
+    /// When its first byte came.
+    since: Option<Instant>,
+}
+
+/// Writes the capture.
+pub(super) struct Writer {
+    plan: Plan,
+    /// Whether time goes on without packets.
+    live: bool,
+    encoder: Encoder,
+    packer: Packer,
+    names: Names,
+    shared: Arc<Shared>,
+    /// The file at hand, or what it is to be called when it can be opened.
+    path: PathBuf,
+    disk: Option<Disk>,
+    files: u32,
+    chunk: Chunk,
+    /// Packets offered to the file at hand.
+    packets: u64,
+    /// Begin of the period that `-G` gives the file at hand.
+    period: Option<i64>,
+    /// Losses before the thread that a file already tells of.
+    told_lost: u64,
+    trouble: Trouble,
+    said_link_type: bool,
+}
+
+impl Writer {
+    /// Opens the first file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, or its header not be written.
+    pub(super) fn open(
+        plan: Plan,
+        live: bool,
+        encoder: Encoder,
+        mut names: Names,
+        shared: Arc<Shared>,
+    ) -> Result<Self, SaveError> {
+        let now = Timestamp::now().0;
+        let path = if plan.to_stdout { names.as_given().to_owned() } else { names.next(now)? };
+        let opened = if plan.to_stdout { Disk::stdout() } else { Disk::create(&path) };
+        let packer = Packer::new(plan.compression);
+        let (disk, packer) = match (opened, packer) {
+            (Ok(disk), Ok(packer)) => (disk, packer),
+            (Err(source), _) | (_, Err(source)) => {
+                return Err(SaveError::Open { file: path, source });
+            }
+        };
+        let mut writer = Self {
+            period: plan.period.filter(|_| live).map(|_| now),
+            plan,
+            live,
+            encoder,
+            packer,
+            names,
+            shared,
+            path,
+            disk: Some(disk),
+            files: 1,
+            chunk: Chunk::default(),
+            packets: 0,
+            told_lost: 0,
+            trouble: Trouble::default(),
+            said_link_type: false,
+        };
+        add(&writer.shared.files, 1);
+        let more = writer.encoder.open(&mut writer.chunk.bytes);
+        match writer.try_commit() {
+            Ok(()) => {
+                if more {
+                    writer.embed_news();
+                }
+                Ok(writer)
+            }
+            Err(Refused::Whole(source) | Refused::Broken(source)) => {
+                Err(SaveError::Write { file: writer.path, source })
+            }
+            Err(Refused::ReaderGone) => {
+                writer.shared.end(End::ReaderGone);
+                Ok(writer)
+            }
+        }
+    }
+
+    /// How long to wait for packets before [`Writer::tick`].
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let chunk = self.chunk.since.map(|since| PACKED_CHUNK_AGE.saturating_sub(since.elapsed()));
+        let period = self.period_end().filter(|_| self.live).map(|end| {
+            let left = end.saturating_sub(Timestamp::now().0);
+            Duration::from_nanos(u64::try_from(left).unwrap_or(0))
+        });
+        [chunk, period].into_iter().flatten().min()
+    }
+
+    /// Does what time asks for.
+    pub(super) fn tick(&mut self) {
+        if self.chunk.since.is_some_and(|since| since.elapsed() >= PACKED_CHUNK_AGE) {
+            self.commit();
+        }
+        let now = Timestamp::now().0;
+        if self.live && self.period_end().is_some_and(|end| now >= end) {
+            self.rotate(now);
+        }
+        if self.plan.compression.is_none() {
+            self.commit();
+        }
+    }
+
+    /// Writes the packets of `batch`.
+    pub(super) fn batch(&mut self, batch: &Batch) {
+        if !self.shared.has_ended() {
+            self.reopen();
+            self.embed_news();
+        }
+        for packet in batch.packets() {
+            if !self.shared.has_ended() && self.is_due(&packet) {
+                self.rotate(packet.timestamp);
+            }
+            if self.shared.has_ended() {
+                add(&self.shared.after_end, 1);
+            } else {
+                self.packet(&packet);
+            }
+        }
+        let wait = self.plan.compression.is_some()
+            && self.chunk.since.is_none_or(|since| since.elapsed() < PACKED_CHUNK_AGE);
+        if !wait {
+            self.commit();
+        }
+    }
+
+    /// Ends the last file.
+    pub(super) fn finish(mut self) {
+        if !self.shared.has_ended() {
+            self.reopen();
+            if let Err(error) = self.close() {
+                self.shared.end(End::Failed(error));
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: &Queued<'_>) {
+        if self.disk.is_none() {
+            add(&self.shared.dropped_disk, 1);
+            return;
+        }
+        self.packets += 1;
+        match self.encoder.packet(packet, &mut self.chunk.bytes) {
+            Ok(()) => self.chunk.packets += 1,
+            Err(other) => {
+                add(&self.shared.other_link_type, 1);
+                self.say_link_type(&other);
+            }
+        }
+        self.chunk.since.get_or_insert_with(Instant::now);
+        if self.chunk.bytes.len() >= PACKED_CHUNK_LEN {
+            self.commit();
+        }
+    }
+
+    fn say_link_type(&mut self, other: &OtherLinkType) {
+        if !std::mem::replace(&mut self.said_link_type, true) {
+            tracing::warn!(
+                "{}: a pcap file has one link type, here {}: packets of link type {} and others are \
+                 counted, not written; a .pcapng file has place for all",
+                self.path.display(),
+                other.of_file.unwrap_or_default(),
+                other.of_packet
+            );
+        }
+    }
+
+    /// Begins the file at hand, if that is still to be done, and writes secrets that are new.
+    fn embed_news(&mut self) {
+        while self.disk.is_some() && self.encoder.open(&mut self.chunk.bytes) {
+            if !self.commit() {
+                return;
+            }
+        }
+        self.chunk.since.get_or_insert_with(Instant::now);
+    }
+
+    /// The end of the period that the file at hand is for.
+    fn period_end(&self) -> Option<i64> {
+        Some(self.period?.saturating_add(self.plan.period?))
+    }
+
+    /// Whether `packet` belongs into the next file.
+    fn is_due(&mut self, packet: &Queued<'_>) -> bool {
+        if self.plan.period.is_some() && self.period.is_none() {
+            self.begin_period(packet.timestamp);
+        }
+        if self.period_end().is_some_and(|end| packet.timestamp >= end) {
+            return true;
+        }
+        let (Some(limit), Some(disk)) = (self.plan.rotate_bytes, &self.disk) else { return false };
+        // How long a chunk is compressed is known when it is written.
+        let pending = if self.plan.compression.is_some() { 0 } else { self.chunk.bytes.len() };
+        self.packets > 0 && disk.len() + pending as u64 > limit
+    }
+
+    /// From a file, time begins with the first packet: the first file gets its name by that.
+    fn begin_period(&mut self, first: i64) {
+        self.period = Some(first);
+        let is_regular = self.disk.as_ref().is_some_and(Disk::is_regular);
+        if !self.names.tell_time() || !is_regular {
+            return;
+        }
+        if let Ok(name) = self.names.renamed_first(first)
+            && name != self.path
+        {
+            match std::fs::rename(&self.path, &name) {
+                Ok(()) => self.path = name,
+                Err(error) => tracing::warn!(
+                    "{} cannot be renamed to {}: {error}",
+                    self.path.display(),
+                    name.display()
+                ),
+            }
+        }
+    }
+
+    /// Ends the file at hand and begins the next, which holds what is from `time` on.
+    fn rotate(&mut self, time: i64) {
+        if let (Some(begin), Some(end), Some(period)) =
+            (self.period, self.period_end(), self.plan.period)
+            && time >= end
+        {
+            // Periods in which nothing was seen have no file of their own.
+            let passed = time.saturating_sub(begin) / period;
+            self.period = Some(begin.saturating_add(passed.saturating_mul(period)));
+        }
+        if let Err(error) = self.close() {
+            tracing::warn!("{error}: it may not be on the disk in full");
+        }
+        if self.shared.has_ended() {
+            return;
+        }
+        if self.plan.last_file.is_some_and(|last| self.files >= last) {
+            self.shared.end(End::Complete);
+            return;
+        }
+        match self.names.next(self.period.unwrap_or(time)) {
+            Ok(path) => self.path = path,
+            Err(error) => {
+                self.shared.end(End::Failed(error));
+                return;
+            }
+        }
+        self.files = self.files.saturating_add(1);
+        self.packets = 0;
+        self.encoder.restart();
+        self.reopen();
+        self.embed_news();
+    }
+
+    /// Opens the file at hand if that is still to be done.
+    fn reopen(&mut self) {
+        if self.disk.is_some() {
+            return;
+        }
+        match Disk::create(&self.path) {
+            Ok(disk) => {
+                self.disk = Some(disk);
+                add(&self.shared.files, 1);
+            }
+            Err(error) => self.trouble.lost(&self.path, &error, 0),
+        }
+    }
+
+    /// Ends the file at hand: statistics, and on the disk for good.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not keep what it took.
+    fn close(&mut self) -> Result<(), SaveError> {
+        self.commit();
+        if self.shared.has_ended() || self.disk.is_none() {
+            return Ok(());
+        }
+        let lost = self.shared.kernel_drops.load(Ordering::Relaxed)
+            + self.shared.dropped_queue.load(Ordering::Relaxed);
+        let news = lost.saturating_sub(self.told_lost);
+        let tells = self.encoder.tells_losses();
+        self.encoder.trailer(news, Timestamp::now().0, &mut self.chunk.bytes);
+        if self.commit() && tells {
+            self.told_lost += news;
+        }
+        match self.disk.take().map(Disk::finish) {
+            Some(Err(source)) => Err(SaveError::Write { file: self.path.clone(), source }),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Writes the chunk, or counts its packets as lost. Whether it is written.
+    fn commit(&mut self) -> bool {
+        let packets = self.chunk.packets;
+        let (end, error) = match self.try_commit() {
+            Ok(()) => return true,
+            Err(Refused::Whole(error)) => (None, error),
+            Err(Refused::ReaderGone) => {
+                self.shared.end(End::ReaderGone);
+                add(&self.shared.after_end, packets);
+                return false;
+            }
+            Err(Refused::Broken(error)) => {
+                let source = io::Error::from(error.kind());
+                (Some(SaveError::Write { file: self.path.clone(), source }), error)
+            }
+        };
+        add(&self.shared.dropped_disk, packets);
+        match end {
+            None => self.trouble.lost(&self.path, &error, packets),
+            Some(end) => self.shared.end(End::Failed(end)),
+        }
+        false
+    }
+
+    fn try_commit(&mut self) -> Result<(), Refused> {
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        let packets = std::mem::take(&mut self.chunk.packets);
+        self.chunk.since = None;
+        if self.chunk.bytes.is_empty() {
+            return Ok(());
+        }
+        let packed = self.packer.pack(&self.chunk.bytes).map_err(Refused::Whole);
+        let written = packed.and_then(|packed| {
+            disk.append(packed)?;
+            Ok(packed.len() as u64)
+        });
+        self.chunk.bytes.clear();
+        match written {
+            Ok(bytes) => {
+                add(&self.shared.written, packets);
+                add(&self.shared.bytes, bytes);
+                self.encoder.committed();
+                self.trouble.over(&self.path);
+                Ok(())
+            }
+            Err(refused) => {
+                self.encoder.cut_off();
+                Err(refused)
+            }
+        }
+    }
+}
