@@ -35,6 +35,7 @@ impl Owned {
         Frame {
             timestamp_ns: self.at,
             link: self.link,
+            link_type: 1,
             packet: self.bytes.as_slice().into(),
             interface: None,
             interface_index: 0,

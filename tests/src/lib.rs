@@ -13,11 +13,12 @@
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
-//! | [`pcap`], [`tshark`] | capture files made by tests, and what tshark reads in one |
+//! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
+pub mod capture;
 pub mod frame;
 pub mod fuzz;
 pub mod need;

@@ -43,6 +43,7 @@ impl Run {
         let frame = FileFrame {
             timestamp_ns: self.now,
             link: LinkLayer::Ethernet,
+            link_type: 1,
             packet: bytes.into(),
             interface: None,
             interface_index: 0,

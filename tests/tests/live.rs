@@ -10,6 +10,8 @@ use tls_sniff_tests::{
 
 #[path = "live/attach.rs"]
 mod attach;
+#[path = "live/captures.rs"]
+mod captures;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -24,6 +26,8 @@ mod output;
 mod replay;
 #[path = "live/segments.rs"]
 mod segments;
+#[path = "live/tcpdump.rs"]
+mod tcpdump;
 
 pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
 pub(crate) const TLS: &[Need] =
@@ -37,6 +41,8 @@ pub(crate) const DUMPED: &[Need] = &[
     Need::Tool("openssl"),
     Need::Tool("tcpdump"),
     Need::Tool("tshark"),
+    Need::Tool("capinfos"),
+    Need::Tool("ethtool"),
 ];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
@@ -58,6 +64,15 @@ fn main() -> ExitCode {
         test("server_that_does_not_answer", TLS, outcomes::no_answer),
         test("large_hello_over_small_segments_at_tc", DUMPED, || segments::large_hello("tc")),
         test("large_hello_over_small_segments_at_xdp", DUMPED, || segments::large_hello("xdp")),
+        test("tcpdump_filters_at_tc", DUMPED, tcpdump::same_filters_at_tc),
+        test("tcpdump_filters_at_xdp", DUMPED, tcpdump::same_filters_at_xdp),
+        test("tcpdump_filters_over_ipv6", DUMPED, tcpdump::over_ipv6),
+        test("records_in_mid_segment_at_tc", DUMPED, || tcpdump::in_mid_segment("tc")),
+        test("records_in_mid_segment_at_xdp", DUMPED, || tcpdump::in_mid_segment("xdp")),
+        test("capture_scopes_at_tc", DUMPED, || captures::scopes("tc")),
+        test("capture_scopes_at_xdp", DUMPED, || captures::scopes("xdp")),
+        test("capture_comments_and_interfaces", DUMPED, captures::comments),
+        test("capture_with_secrets_is_decrypted", DUMPED, captures::secrets),
         test("any_port_is_recognised", TLS, handshakes::any_port),
         test("corpus_replayed_at_tc_as_from_the_file", CORPUS, || {
             replay::corpus_like_offline("tc")

@@ -23,6 +23,8 @@ use tls_sniff_tests::{
     tshark, workspace_root,
 };
 
+#[path = "offline/filters.rs"]
+mod filters;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
             &[Need::Corpus, Need::Tool("capinfos")],
             every_corpus_file,
         ),
+        test("handshake_filters_on_the_bundled_capture", &[], filters::bundled),
+        test("handshake_filters_on_the_corpus", &[Need::Corpus], filters::of_corpus),
         test("stdin_is_read", &[], stdin),
         test("pipe_is_shown_as_it_comes", &[], pipe),
         test("signal_ends_a_pipe_with_stats", &[], signal),

@@ -1,6 +1,8 @@
 //! The command line: raw flags, and what they mean together.
 
+mod capture;
 mod filter;
+mod handshake;
 
 use std::path::PathBuf;
 
@@ -10,11 +12,11 @@ use clap::{
 };
 use tls_sniff_common::config;
 
-use self::filter::FilterFlags;
+use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
     error::Error,
-    filter::PacketFilter,
+    filter::{PacketFilter, handshake::HandshakeFilter},
     observation::EventKind,
     sink::json::Profile,
 };
@@ -53,7 +55,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PLACE", default_value = "first")]
     pub(crate) tc_order: Place,
 
-    /// Output: json lines or aligned text [default: text on a terminal, else json]
+    /// Events on stdout: json lines, aligned text, or none [default: text on a terminal, none if the
+    /// capture goes to stdout, else json]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
@@ -94,6 +97,12 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     filters: FilterFlags,
+
+    #[command(flatten)]
+    handshakes: HandshakeFlags,
+
+    #[command(flatten)]
+    pub(crate) capture: CaptureFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -104,6 +113,7 @@ Examples:
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
   tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
+  tls-sniff --sni '*.example.org' --outcome failed -w failed.pcapng --write-scope handshake
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
@@ -149,6 +159,8 @@ pub(crate) enum Format {
     Json,
     /// Aligned text for people.
     Text,
+    /// No events: for -w.
+    None,
 }
 
 impl Cli {
@@ -157,8 +169,11 @@ impl Cli {
         let refuse = |message: &str| -> ! {
             Self::command().error(ErrorKind::ArgumentConflict, message).exit()
         };
-        if self.format == Some(Format::Text) && self.json_profile.is_some() {
-            refuse("--json-profile is for JSON, not for --format text");
+        if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
+            refuse("--json-profile is for JSON, not for --format text or none");
+        }
+        if self.capture.to_stdout() && self.format(true) != Format::None {
+            refuse("stdout is taken by the capture of `-w -`: events need --format none");
         }
         let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
         if !native && !self.events().contains(&EventKind::Handshake) {
@@ -183,14 +198,24 @@ impl Cli {
     ///
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
-        self.filters.filter(&self.events())
+        let filter = self.filters.filter(&self.events())?;
+        // What a handshake came to is only known of whole ones.
+        let follows_handshakes = filter.follows_handshakes || !self.handshakes().is_empty();
+        Ok(PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter })
     }
 
-    /// Whether the output is text, on a terminal or not.
-    pub(crate) fn is_text(&self, terminal: bool) -> bool {
+    /// Which handshakes are wanted.
+    pub(crate) fn handshakes(&self) -> HandshakeFilter {
+        self.handshakes.filter()
+    }
+
+    /// What is written to stdout, on a terminal or not.
+    pub(crate) fn format(&self, terminal: bool) -> Format {
         match self.format {
-            Some(format) => format == Format::Text,
-            None => terminal && self.json_profile.is_none(),
+            Some(format) => format,
+            None if self.capture.to_stdout() && self.json_profile.is_none() => Format::None,
+            None if terminal && self.json_profile.is_none() => Format::Text,
+            None => Format::Json,
         }
     }
 

@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
+use tls_sniff_common::{
+    counters::CounterBlock,
+    event::{Event, marks},
+    flow::Hook,
+};
 
 use tokio::time::MissedTickBehavior;
 
@@ -27,10 +31,13 @@ use crate::{
     interfaces::{Interface, Interfaces},
     load::{self, KernelCounters, LoadOptions},
     observation,
-    pipeline::{Pipeline, PipelineOptions, Sighting},
+    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
     privilege,
-    sink::{Formatter, output::WhenFull},
-    source::ring::Ring,
+    sink::output::WhenFull,
+    source::{
+        file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
+        ring::Ring,
+    },
 };
 
 /// How often a growing loss is looked for while events arrive.
@@ -75,7 +82,7 @@ pub struct LiveOptions {
 /// # Errors
 ///
 /// See [`Error`].
-pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error> {
+pub async fn run(options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     privilege::check()?;
     let mut interfaces = Interfaces::open()?;
     let found = interfaces.list().await?;
@@ -88,8 +95,7 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
     let ring = Ring::new(programs.take_ring()?, options.load.ring_len)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
-    let pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Drop)
-        .map_err(|source| Error::Process { what: "start the output thread", source })?;
+    let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
     let mut live = Live {
         selection: options.selection,
         attacher: Attacher::new(programs, options.attach),
@@ -101,6 +107,7 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
             checked: Instant::now(),
             lost: 0,
             dropped: 0,
+            dropped_packets: 0,
         },
         ring,
         refused: BTreeMap::new(),
@@ -153,6 +160,7 @@ struct Reader {
     checked: Instant,
     lost: u64,
     dropped: u64,
+    dropped_packets: u64,
 }
 
 impl Live {
@@ -190,7 +198,7 @@ impl Live {
         interfaces: &mut Interfaces,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<(), Error> {
-        let closed = self.reader.pipeline.output().closed();
+        let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -278,12 +286,18 @@ impl Live {
         // What a program that was still running put there between the two.
         ring.drain(|bytes| reader.event(bytes));
         reader.warn_of_loss(&hooks);
-        let (stats, written) = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
-        if stats.pipeline.dropped > 0 {
-            tracing::warn!("{} events were dropped for a slow reader", stats.pipeline.dropped);
+        let finished = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
+        let dropped = finished.stats.pipeline.dropped;
+        if dropped > 0 {
+            tracing::warn!("{dropped} events were dropped for a slow reader");
         }
-        ended(written)
+        ended(finished)
     }
+}
+
+/// What an event's packet starts with.
+const fn link_type(event: &Event<'_>) -> u32 {
+    if event.header.marks & marks::RAW_IP != 0 { LINKTYPE_RAW } else { LINKTYPE_ETHERNET }
 }
 
 /// The hooks that packets came through.
@@ -306,6 +320,7 @@ impl Reader {
         let sighting = Sighting {
             timestamp: self.clock.wall(event.header.timestamp),
             interface: self.names.get(&event.header.interface).map(String::as_str),
+            link_type: link_type(&event),
         };
         self.pipeline.event(&event, sighting);
     }
@@ -325,13 +340,21 @@ impl Reader {
             if let Ok(hooks) = self.counters.read() {
                 self.warn_of_loss(&hooks);
             }
-            let dropped = self.pipeline.output().dropped();
+            let dropped = self.pipeline.dropped();
             if dropped > self.dropped {
                 tracing::warn!(
                     "the reader of stdout is too slow: {} events were dropped ({dropped} in all)",
                     dropped - self.dropped
                 );
                 self.dropped = dropped;
+            }
+            let packets = self.pipeline.dropped_packets();
+            if packets > self.dropped_packets {
+                tracing::warn!(
+                    "writing the capture is too slow: {} packets were dropped ({packets} in all)",
+                    packets - self.dropped_packets
+                );
+                self.dropped_packets = packets;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{error::Error, sink::output::Written};
+use crate::{error::Error, pipeline::Finished, sink::output::Written};
 
 /// What the reader of stdout is given to take the last events.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(5);
@@ -27,14 +27,15 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     })
 }
 
-/// How a run ends by how its output ended.
+/// How a run ends by how its outputs ended.
 ///
 /// # Errors
 ///
-/// If the output failed or stalled.
-pub fn ended(written: Written) -> Result<(), Error> {
-    match written {
-        Written::All | Written::ReaderGone => Ok(()),
+/// If one of them failed or stalled.
+pub fn ended(finished: Finished) -> Result<(), Error> {
+    let capture = finished.capture.map_err(Error::Write);
+    match finished.written {
+        Written::All | Written::ReaderGone => capture,
         Written::Failed(error) => Err(Error::Output(error)),
         Written::Stalled => Err(Error::OutputStalled { seconds: FINISH_LIMIT.as_secs() }),
     }

@@ -57,6 +57,9 @@ pub enum Error {
         /// What is wrong.
         source: ValueError,
     },
+    /// The capture file cannot be written.
+    #[error(transparent)]
+    Write(#[from] crate::sink::capture::SaveError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -107,6 +110,7 @@ impl Error {
             | Self::Process { .. }
             | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
+            Self::Write(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

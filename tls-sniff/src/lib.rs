@@ -4,8 +4,8 @@
 //!  cli, run      arguments → run → exit code
 //!  daemon        a live run        offline     a capture file
 //!   load, attach the kernel programs           interfaces  which interfaces there are
-//!   source       ring buffer | capture file ─► pipeline: session ─► observation ─► sink
-//!                                               reassembly: bytes in order
+//!   source       ring buffer | capture file ─► pipeline: session ─► observation ─► selection ─► sink
+//!                                               reassembly: bytes in order              recorder: packets
 //!                                               tls: what the bytes mean
 //! ```
 //!
@@ -30,7 +30,9 @@ pub mod offline;
 pub mod pipeline;
 pub mod privilege;
 pub mod reassembly;
+pub mod recorder;
 mod run;
+pub mod selection;
 pub mod session;
 pub mod sink;
 pub mod source;

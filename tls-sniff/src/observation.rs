@@ -1,11 +1,11 @@
 //! What tls-sniff tells: an observation for each message, one for each connection's handshake, and the
 //! statistics of a run. docs/events.md documents how the sinks write it.
 
+mod stats;
+
 use std::net::SocketAddr;
 
-use serde::Serialize;
 use tls_sniff_common::{
-    counters::{Counter, CounterBlock, CounterKind},
     event::Event,
     flow::{Direction, Hook, socket_addr},
     headers::VlanTags,
@@ -24,6 +24,8 @@ use crate::{
         weakness::Weakness,
     },
 };
+
+pub use self::stats::{CaptureStats, PipelineCounters, Stats, lost};
 
 /// Something that was seen.
 #[derive(Debug)]
@@ -199,6 +201,28 @@ pub enum Facts<'a> {
     Chain(&'a Chain),
 }
 
+/// The two ends of a connection, the lower one first: the same for both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends([SocketAddr; 2]);
+
+impl Ends {
+    /// The ends of a pair.
+    #[must_use]
+    pub fn between(one: SocketAddr, other: SocketAddr) -> Self {
+        Self([one.min(other), one.max(other)])
+    }
+
+    /// Those of an event.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        let header = &event.header;
+        Self::between(
+            socket_addr(event.ip, header.source, header.source_port),
+            socket_addr(event.ip, header.destination, header.destination_port),
+        )
+    }
+}
+
 impl Observation<'_> {
     /// The kind of event.
     #[must_use]
@@ -208,6 +232,32 @@ impl Observation<'_> {
             Self::Handshake(_) => EventKind::Handshake,
             Self::Segment(_) => EventKind::Segment,
         }
+    }
+
+    /// Between whom.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        match self {
+            Self::Message(message) => Ends::between(message.source, message.destination),
+            Self::Handshake(handshake) => Ends::between(handshake.client, handshake.server),
+            Self::Segment(segment) => Ends::of(segment.event),
+        }
+    }
+
+    /// When.
+    #[must_use]
+    pub const fn timestamp(&self) -> Timestamp {
+        match self {
+            Self::Message(message) => message.seen.timestamp,
+            Self::Handshake(handshake) => handshake.timestamp,
+            Self::Segment(segment) => segment.seen.timestamp,
+        }
+    }
+
+    /// Whether it is a ClientHello.
+    #[must_use]
+    pub const fn is_client_hello(&self) -> bool {
+        matches!(self.kind(), EventKind::ClientHello)
     }
 }
 
@@ -396,59 +446,4 @@ impl HandshakeObservation<'_> {
     pub fn is_established(&self) -> bool {
         self.outcome == Outcome::Completed
     }
-}
-
-/// The counters of one run. Each stage's input is the sum of what it did with it.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// When they were read.
-    pub timestamp: Timestamp,
-    /// How long the run took so far, in seconds.
-    pub seconds: f64,
-    /// Where packets were inspected: `seen` = all others together, for each hook.
-    pub hooks: Vec<(Hook, CounterBlock)>,
-    /// What user space made of the events.
-    pub pipeline: PipelineCounters,
-    /// Frames of a capture file whose link type cannot be walked, by link type.
-    pub skipped_link_types: Vec<(u32, u64)>,
-}
-
-/// What user space made of the events; sinks write the fields under their names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PipelineCounters {
-    /// Events taken from the ring or made from a file.
-    pub received: u64,
-    /// Events that were no events of this build.
-    pub undecodable: u64,
-    /// Events of connections that are no longer, or not yet, in their handshake, and say nothing alone.
-    pub unrelated: u64,
-    /// Segments with more messages than are taken of one: what is beyond is no observation.
-    pub crowded_segments: u64,
-    /// Connections whose handshake was followed.
-    pub connections: u64,
-    /// Connections given up to keep memory bounded; their observations say `memory`.
-    pub evicted: u64,
-    /// Observations made: `written` + `dropped` + `beyond_count`.
-    pub observations: u64,
-    /// Observations handed to the output.
-    pub written: u64,
-    /// Observations that a slow output had no room for.
-    pub dropped: u64,
-    /// Observations after the last that `-c` asked for.
-    pub beyond_count: u64,
-}
-
-impl Stats {
-    /// Records that were found and did not become events, over all hooks.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        lost(&self.hooks)
-    }
-}
-
-/// Records that were found and did not become events.
-#[must_use]
-pub fn lost(hooks: &[(Hook, CounterBlock)]) -> u64 {
-    let counts = hooks.iter().flat_map(|(_, block)| Counter::ALL.iter().zip(block));
-    counts.filter(|(counter, _)| counter.kind() == CounterKind::Lost).map(|(_, count)| count).sum()
 }

@@ -20,8 +20,8 @@ use crate::{
     clock::Timestamp,
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
-    pipeline::{Pipeline, PipelineOptions, Sighting},
-    sink::{Formatter, output::WhenFull},
+    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    sink::output::WhenFull,
     source::file::{CaptureFile, Examined, Examiner, Frame},
 };
 
@@ -43,11 +43,7 @@ pub struct OfflineOptions {
 /// # Errors
 ///
 /// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
-pub async fn run(
-    path: PathBuf,
-    options: OfflineOptions,
-    formatter: Formatter,
-) -> Result<(), Error> {
+pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result<(), Error> {
     let from_pipe = path.as_os_str() == "-";
     let stop = stop_signal()?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -56,7 +52,7 @@ pub async fn run(
     thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || {
-            let _receiver_gone = done.send(read_all(&path, &options, formatter, &asked));
+            let _receiver_gone = done.send(read_all(&path, &options, sinks, &asked));
         })
         .map_err(|source| Error::Process { what: "start the reader thread", source })?;
     let seconds = FINISH_LIMIT.as_secs();
@@ -76,7 +72,7 @@ pub async fn run(
 fn read_all(
     path: &Path,
     options: &OfflineOptions,
-    formatter: Formatter,
+    sinks: Sinks,
     stopped: &AtomicBool,
 ) -> Result<(), Error> {
     let from_pipe = path.as_os_str() == "-";
@@ -85,8 +81,7 @@ fn read_all(
     } else {
         CaptureFile::open(path)?
     };
-    let mut pipeline = Pipeline::to_stdout(options.pipeline.clone(), formatter, WhenFull::Wait)
-        .map_err(|source| Error::Process { what: "start the output thread", source })?;
+    let mut pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);
     let read = read(&mut file, from_pipe, options, &mut pipeline, &mut counters, more);
@@ -101,8 +96,7 @@ fn read_all(
         );
     }
     let skipped = file.skipped().map(|(link_type, _, frames)| (link_type, frames)).collect();
-    let (_, written) = pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT);
-    ended(written)?;
+    ended(pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT))?;
     read
 }
 
@@ -125,7 +119,7 @@ fn read(
         if live && outcome == Counter::Emitted {
             pipeline.flush();
         }
-        if pipeline.is_done() || pipeline.output().is_closed() {
+        if pipeline.is_done() || pipeline.is_closed() {
             break;
         }
     }
@@ -152,8 +146,8 @@ fn observe(
     if evicted {
         count(counters, Counter::FlowEvicted);
     }
-    let sighting =
-        Sighting { timestamp: Timestamp(frame.timestamp_ns), interface: frame.interface };
+    let Frame { timestamp_ns, interface, link_type, .. } = *frame;
+    let sighting = Sighting { timestamp: Timestamp(timestamp_ns), interface, link_type };
     pipeline.event(&event, sighting);
     Counter::Emitted
 }

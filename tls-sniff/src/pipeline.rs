@@ -1,16 +1,32 @@
-//! The stages behind a source, put together: event → sessions → observations → formatted → output.
+//! The stages behind a source, put together.
+//!
+//! ```text
+//!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► stdout
+//!                                     └► comments ─┐
+//!  event, with its packet ─────────────────────────┴► selection ─► capture file
+//! ```
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
 use crate::{
     clock::Timestamp,
-    filter::PacketFilter,
-    observation::{EventKind, Observation, PipelineCounters, Seen, SegmentObservation, Stats},
+    error::Error,
+    filter::{PacketFilter, handshake::HandshakeFilter},
+    observation::{
+        CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen, SegmentObservation,
+        Stats,
+    },
+    recorder::{OwnedPacket, Recorder},
+    selection::{Fate, Item, Selection},
     session::{Limits, Sessions},
     sink::{
         Formatter,
+        capture::{Capture, CaptureCounters, CaptureOptions, SaveError},
         output::{Output, WhenFull, Written},
     },
 };
@@ -22,6 +38,8 @@ pub struct Sighting<'a> {
     pub timestamp: Timestamp,
     /// The interface by name.
     pub interface: Option<&'a str>,
+    /// What its packet starts with, by the LINKTYPE registry.
+    pub link_type: u32,
 }
 
 /// What the pipeline is told.
@@ -31,7 +49,9 @@ pub struct PipelineOptions {
     pub events: Vec<EventKind>,
     /// Which packets they may come from, and which records they may be.
     pub filter: PacketFilter,
-    /// Stop after this many observations.
+    /// Which handshakes are wanted.
+    pub handshakes: HandshakeFilter,
+    /// Stop after this many observations; packets, if no events are written.
     pub count: Option<u64>,
 }
 
@@ -42,7 +62,7 @@ impl PipelineOptions {
         self.events.contains(&EventKind::ApplicationData)
     }
 
-    /// Whether an observation is to be written.
+    /// Whether an observation is to be written, if its connection is wanted.
     fn wants(&self, observation: &Observation<'_>) -> bool {
         let selected = match observation {
             Observation::Message(message) => {
@@ -56,132 +76,335 @@ impl PipelineOptions {
     }
 }
 
+/// Where it ends.
+#[derive(Debug)]
+pub struct Sinks {
+    /// How events are written to stdout; `None` for no events.
+    pub formatter: Option<Formatter>,
+    /// The capture file, if there is to be one.
+    pub capture: Option<CaptureOptions>,
+}
+
 /// One run's stages and their counters.
 pub struct Pipeline {
     sessions: Sessions,
-    writer: Writer,
+    outlets: Outlets,
     started: Instant,
 }
 
-/// What becomes of observations.
-struct Writer {
-    options: PipelineOptions,
+/// Lines on stdout.
+struct Lines {
     formatter: Formatter,
     output: Output,
-    counters: PipelineCounters,
 }
 
-impl Writer {
+/// What becomes of observations and packets.
+struct Outlets {
+    options: PipelineOptions,
+    lines: Option<Lines>,
+    recorder: Option<Recorder>,
+    selection: Selection,
+    counters: PipelineCounters,
+    /// Packets handed to the capture.
+    packets: u64,
+    /// Packets that no filter selects: the context of others.
+    context: u64,
+    /// Of [`Selection`], to be written.
+    released: Vec<Item>,
+}
+
+/// How a run ended.
+pub struct Finished {
+    /// Its counters.
+    pub stats: Stats,
+    /// How the lines ended.
+    pub written: Written,
+    /// How the capture ended.
+    pub capture: Result<(), SaveError>,
+}
+
+impl Outlets {
     fn is_done(&self) -> bool {
-        self.options.count.is_some_and(|count| self.counters.observations >= count)
+        let done = if self.lines.is_some() { self.counters.observations } else { self.packets };
+        self.options.count.is_some_and(|count| done >= count)
     }
 
-    fn write(&mut self, observation: &Observation<'_>) {
-        let Self { options, formatter, output, counters } = self;
-        if !options.wants(observation) {
+    /// An observation; `current`: between whom the event went that led to it, if one did.
+    fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
+        if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
+            recorder.observation(observation, current);
+        }
+        let wanted = self.lines.is_some() && self.options.wants(observation);
+        if self.selection.takes_all_lines() {
+            if wanted {
+                self.write(|formatter, batch| formatter.observation(observation, batch));
+            }
             return;
         }
+        let mut released = std::mem::take(&mut self.released);
+        let fate = self.selection.observation(observation, &mut released);
+        self.release(released);
+        match (fate, &mut self.lines) {
+            (Fate::Pass, _) if wanted => {
+                self.write(|formatter, batch| formatter.observation(observation, batch));
+            }
+            (Fate::Drop, _) if wanted => self.counters.unselected += 1,
+            (Fate::Wait, Some(lines)) if wanted => {
+                let mut line = Vec::new();
+                lines.formatter.observation(observation, &mut line);
+                self.selection.hold(observation.ends(), Item::Line(line));
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, format: impl FnOnce(&mut Formatter, &mut Vec<u8>)) {
+        let Self { options, lines: Some(lines), counters, .. } = self else { return };
         counters.observations += 1;
         if options.count.is_some_and(|count| counters.observations > count) {
             counters.beyond_count += 1;
         } else {
-            output.event(|batch| formatter.observation(observation, batch));
+            let Lines { formatter, output } = lines;
+            output.event(|batch| format(formatter, batch));
+        }
+    }
+
+    /// Writes what had to wait.
+    fn release(&mut self, mut released: Vec<Item>) {
+        for item in released.drain(..) {
+            match item {
+                Item::Line(line) => self.write(|_, batch| batch.extend_from_slice(&line)),
+                Item::Packet(packet) => self.record(&packet),
+            }
+        }
+        // Its memory is for the next time.
+        self.released = released;
+    }
+
+    fn record(&mut self, packet: &OwnedPacket) {
+        if let Some(recorder) = &mut self.recorder {
+            self.packets += 1;
+            recorder.capture().packet(&packet.packet());
+        }
+    }
+
+    /// The packet of an event, after what it completed was observed.
+    fn packet(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
+        let Self { recorder: Some(recorder), selection, .. } = self else { return };
+        let Sighting { timestamp, interface, link_type } = sighting;
+        let mut released = std::mem::take(&mut self.released);
+        let fate = match selection.takes_packets_alone() {
+            true if event.is_selected() => Fate::Pass,
+            true => Fate::Drop,
+            false => selection.packet(event, timestamp, &mut released),
+        };
+        if fate == Fate::Wait
+            && let Some(packet) = recorder.copy(event, timestamp, interface, link_type)
+        {
+            selection.hold(Ends::of(event), Item::Packet(packet));
+        }
+        self.context += u64::from(fate == Fate::Drop);
+        self.release(released);
+        if fate == Fate::Pass
+            && let Some(recorder) = &mut self.recorder
+        {
+            self.packets += u64::from(recorder.write(event, timestamp, interface, link_type));
         }
     }
 }
 
 impl Pipeline {
-    /// A pipeline that ends on stdout.
+    /// A pipeline that ends in `sinks`.
     ///
     /// # Errors
     ///
-    /// If the output thread cannot be started.
-    pub fn to_stdout(
+    /// If the capture file cannot be written, or a thread not be started.
+    pub fn start(
         options: PipelineOptions,
-        formatter: Formatter,
+        sinks: Sinks,
         when_full: WhenFull,
-    ) -> io::Result<Self> {
-        let output = Output::start(io::stdout(), when_full)?;
-        let counters = PipelineCounters::default();
-        let writer = Writer { options, formatter, output, counters };
-        let application_data = writer.options.application_data();
+    ) -> Result<Self, Error> {
+        let lines = |formatter| {
+            let output = Output::start(io::stdout(), when_full)?;
+            Ok(Lines { formatter, output })
+        };
+        let no_thread = |source| Error::Process { what: "start the output thread", source };
+        let capture =
+            sinks.capture.map(|capture| Capture::start(capture, when_full)).transpose()?;
+        let lines = sinks.formatter.map(lines).transpose().map_err(no_thread)?;
+        let application_data = options.application_data();
+        let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
+        let outlets = Outlets {
+            options,
+            lines,
+            recorder: capture.map(Recorder::new),
+            selection,
+            counters: PipelineCounters::default(),
+            packets: 0,
+            context: 0,
+            released: Vec::new(),
+        };
         let sessions = Sessions::new(Limits { application_data, ..Limits::default() });
-        Ok(Self { sessions, writer, started: Instant::now() })
+        Ok(Self { sessions, outlets, started: Instant::now() })
     }
 
     /// Takes one event.
     pub fn event(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
-        self.writer.counters.received += 1;
+        let Self { sessions, outlets, .. } = self;
+        outlets.counters.received += 1;
         let seen = Seen::of(event, sighting.timestamp);
-        let Self { sessions, writer, .. } = self;
-        let segment = SegmentObservation { seen, interface: sighting.interface, event };
-        writer.write(&Observation::Segment(segment));
+        // Nobody else asks between whom it went.
+        let ends = outlets.recorder.as_ref().map(|_| Ends::of(event));
+        if let Some(recorder) = &mut outlets.recorder {
+            recorder.begin();
+        }
+        if outlets.options.events.contains(&EventKind::Segment) {
+            let segment = SegmentObservation { seen, interface: sighting.interface, event };
+            outlets.observation(&Observation::Segment(segment), None);
+        }
         sessions.event(event, sighting.interface, seen, &mut |observation| {
-            writer.write(observation);
+            outlets.observation(observation, ends.as_ref());
         });
+        outlets.packet(event, sighting);
     }
 
     /// Looks after handshakes that have been silent for too long, while no events come.
     pub fn tick(&mut self, now: Timestamp) {
-        let Self { sessions, writer, .. } = self;
-        sessions.tick(now, &mut |observation| writer.write(observation));
+        let Self { sessions, outlets, .. } = self;
+        sessions.tick(now, &mut |observation| outlets.observation(observation, None));
+        outlets.selection.tick(now);
     }
 
     /// Takes note of bytes that were no event, and returns how many such there were.
     pub const fn undecodable(&mut self) -> u64 {
-        self.writer.counters.received += 1;
-        self.writer.counters.undecodable += 1;
-        self.writer.counters.undecodable
+        let counters = &mut self.outlets.counters;
+        counters.received += 1;
+        counters.undecodable += 1;
+        counters.undecodable
     }
 
-    /// Whether `count` is reached.
+    /// Whether nothing more is wanted or can be written.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.writer.is_done()
+        let recorder = self.outlets.recorder.as_ref();
+        self.outlets.is_done() || recorder.is_some_and(Recorder::is_closed)
     }
 
-    /// Lets the output have what there is.
-    pub fn flush(&mut self) {
-        self.writer.output.flush();
-    }
-
-    /// The output, to see whether it is still there.
+    /// Whether some output can write no more, for a source that does not wait.
     #[must_use]
-    pub const fn output(&self) -> &Output {
-        &self.writer.output
+    pub fn is_closed(&self) -> bool {
+        let lines = self.outlets.lines.as_ref();
+        lines.is_some_and(|lines| lines.output.is_closed())
     }
 
-    /// Writes the statistics and ends the output.
+    /// Lets the outputs have what there is.
+    pub fn flush(&mut self) {
+        if let Some(lines) = &mut self.outlets.lines {
+            lines.output.flush();
+        }
+        if let Some(recorder) = &mut self.outlets.recorder {
+            recorder.capture().flush();
+        }
+    }
+
+    /// Events that found the output's queue full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.outlets.lines.as_ref().map_or(0, |lines| lines.output.dropped())
+    }
+
+    /// Packets that were lost on their way to the capture.
+    #[must_use]
+    pub fn dropped_packets(&self) -> u64 {
+        self.outlets.recorder.as_ref().map_or(0, |recorder| recorder.counters().dropped_queue)
+    }
+
+    /// Resolves when an output can write no more.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let lines = self.outlets.lines.as_ref().map(|lines| lines.output.closed());
+        let capture = self.outlets.recorder.as_ref().map(Recorder::closed);
+        async move {
+            tokio::select! {
+                () = resolved(lines) => {}
+                () = resolved(capture) => {}
+            }
+        }
+    }
+
+    /// Writes the statistics and ends the outputs.
     #[must_use]
     pub fn finish(
         self,
         hooks: Vec<(Hook, CounterBlock)>,
         skipped_link_types: Vec<(u32, u64)>,
-        limit: std::time::Duration,
-    ) -> (Stats, Written) {
-        let Self { mut sessions, mut writer, started } = self;
-        if !writer.is_done() && !writer.output.is_closed() {
-            sessions.finish(&mut |observation| writer.write(observation));
+        limit: Duration,
+    ) -> Finished {
+        let is_over = self.is_done() || self.is_closed();
+        let Self { mut sessions, mut outlets, started } = self;
+        if !is_over {
+            sessions.finish(&mut |observation| outlets.observation(observation, None));
         }
-        let Writer { mut formatter, mut output, mut counters, .. } = writer;
-        output.flush();
-        counters.written = output.written();
-        counters.dropped = output.dropped();
+        outlets.selection.finish();
         let of_sessions = sessions.counters();
+        let Outlets { lines, recorder, selection, mut counters, context, .. } = outlets;
+        let dropped = selection.dropped();
         counters.connections = of_sessions.connections;
         counters.evicted = of_sessions.evicted;
         counters.unrelated = of_sessions.unrelated;
         counters.crowded_segments = of_sessions.crowded_segments;
-        let stats = Stats {
-            timestamp: Timestamp::now(),
-            seconds: started.elapsed().as_secs_f64(),
+        counters.unselected += dropped.lines;
+        counters.given_up = dropped.lines_for_memory;
+        let timestamp = Timestamp::now();
+        let seconds = started.elapsed().as_secs_f64();
+        let mut stats = Stats {
+            timestamp,
+            seconds,
             hooks,
             pipeline: counters,
+            capture: None,
             skipped_link_types,
         };
+        let lost = stats.lost();
+        let mut captured = Ok(());
+        if let Some(recorder) = recorder {
+            let (file, outcome) = recorder.into_capture().finish(lost, limit);
+            captured = outcome;
+            let unselected = context + dropped.packets;
+            stats.capture = Some(capture_stats(&file, unselected, dropped.packets_for_memory));
+        }
+        let Some(Lines { mut formatter, mut output }) = lines else {
+            return Finished { stats, written: Written::All, capture: captured };
+        };
+        output.flush();
+        stats.pipeline.written = output.written();
+        stats.pipeline.dropped = output.dropped();
         let mut last = Vec::new();
         formatter.stats(&stats, &mut last);
         let written = output.finish(&last, limit);
-        (stats, written)
+        Finished { stats, written, capture: captured }
+    }
+}
+
+/// What became of all packets; `file`: of those that were handed to the capture.
+const fn capture_stats(file: &CaptureCounters, unselected: u64, given_up: u64) -> CaptureStats {
+    CaptureStats {
+        unselected,
+        given_up,
+        packets: file.taken,
+        written: file.written,
+        dropped_queue: file.dropped_queue,
+        dropped_disk: file.dropped_disk,
+        other_link_type: file.other_link_type,
+        after_end: file.after_end,
+        files: file.files,
+        bytes: file.bytes,
+    }
+}
+
+/// What an output that is not there never does.
+async fn resolved(closed: Option<impl Future<Output = ()>>) {
+    match closed {
+        Some(closed) => closed.await,
+        None => std::future::pending().await,
     }
 }

@@ -13,13 +13,13 @@ use tracing_subscriber::{
 
 use crate::{
     attach,
-    cli::{Cli, Inner},
+    cli::{Cli, Format, Inner},
     daemon::{self, LiveOptions, Selection},
     error::Error,
     filter::explain::Explanation,
     load::LoadOptions,
     offline::{self, OfflineOptions},
-    pipeline::PipelineOptions,
+    pipeline::{PipelineOptions, Sinks},
     sink::{Formatter, text::Columns},
 };
 
@@ -47,32 +47,35 @@ fn run(cli: Cli) -> Result<(), Error> {
         return attach::run_guard(owner)
             .map_err(|source| Error::Process { what: "remove clsact filters", source });
     }
-    let formatter = if cli.is_text(io::stdout().is_terminal()) {
-        Formatter::Text(Columns::default())
-    } else {
-        Formatter::Json(cli.json_profile.unwrap_or_default())
+    let formatter = match cli.format(io::stdout().is_terminal()) {
+        Format::Text => Some(Formatter::Text(Columns::default())),
+        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
+        Format::None => None,
     };
     let attach = cli.attach_options();
     let filter = cli.filter()?;
+    let handshakes = cli.handshakes();
     let events = cli.events();
+    let explanation = Explanation { filter: &filter, handshakes: &handshakes, events: &events };
     if cli.explain {
-        let explanation = Explanation { filter: &filter, events: &events };
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
-    let pipeline = PipelineOptions { events, filter: filter.clone(), count: cli.count };
+    let sinks = Sinks { formatter, capture: cli.capture.options(explanation.in_one_line()) };
+    let pipeline = PipelineOptions { events, filter: filter.clone(), handshakes, count: cli.count };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })?;
     if let Some(path) = cli.read {
         let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
-        return runtime.block_on(offline::run(path, options, formatter));
+        return runtime.block_on(offline::run(path, options, sinks));
     }
     let options = LiveOptions {
         selection: selection(&cli.interface),
         attach,
         load: LoadOptions {
             capture_len: cli.payload_bytes,
+            snaplen: cli.capture.snaplen(),
             filter,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
@@ -80,7 +83,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         },
         pipeline,
     };
-    runtime.block_on(daemon::run(options, formatter))
+    runtime.block_on(daemon::run(options, sinks))
 }
 
 fn selection(names: &[String]) -> Selection {

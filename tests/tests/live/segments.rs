@@ -1,40 +1,21 @@
 //! A ClientHello as large as post-quantum key shares make it, over an interface with small segments.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tls_sniff_tests::{
+    capture::Tcpdump,
     peer::{Certificate, Client, Server},
-    poll,
-    process::Process,
     sniffer::Sniffer,
     tshark,
-    veth::{End, VethPair},
+    veth::VethPair,
 };
 
 use crate::handshakes::{NAME, first, wait_for_server_hello};
 
-const SOON: Duration = Duration::from_secs(10);
 /// 576 bytes less headers of 20 and 32.
 const SEGMENT: u64 = 524;
-
-/// tcpdump at one end.
-fn tcpdump(end: &End, file: &Path) -> Result<Process> {
-    let mut tcpdump = end.namespace.command("tcpdump");
-    tcpdump
-        .args(["-i", &end.interface, "--immediate-mode", "-U", "-Z", "root", "-w"])
-        .arg(file)
-        .arg("tcp");
-    let mut process = Process::spawn(tcpdump, None)?;
-    poll::try_until(SOON, "tcpdump to listen", || {
-        process.check_alive()?;
-        let listens = process.stderr().iter().any(|line| line.contains("listening"));
-        Ok(listens.then_some(()))
-    })?;
-    Ok(process)
-}
 
 /// The hello of a handshake over a pair with this MTU, and what tcpdump saw at the server's end.
 fn hello(mtu: u16, hook: &str, alpn: &str, file: &Path) -> Result<Value> {
@@ -49,7 +30,7 @@ fn hello(mtu: u16, hook: &str, alpn: &str, file: &Path) -> Result<Value> {
     }
     let address = SocketAddr::new(pair.second.address(false), 443);
     let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
-    let mut dump = tcpdump(&pair.second, file)?;
+    let dump = Tcpdump::start(&pair.second, file, "tcp")?;
     let arguments = ["-i", "veth-b", "--hook", hook, "--format", "json"];
     let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
     sniffer.ready()?;
@@ -57,8 +38,7 @@ fn hello(mtu: u16, hook: &str, alpn: &str, file: &Path) -> Result<Value> {
     wait_for_server_hello(&mut sniffer)?;
     let stopped = sniffer.stop()?;
     stopped.check_sums()?;
-    dump.signal(Signal::SIGINT)?;
-    dump.finish(SOON)?;
+    dump.stop()?;
     let handshake = first(&stopped.events, "handshake")?;
     let hello = first(&stopped.events, "client_hello")?;
     for name in ["sni", "ja3", "ja4", "ja4_r"] {

@@ -3,9 +3,9 @@
 use std::fmt::{self, Display};
 
 use clap::ValueEnum;
-use tls_sniff_common::flow::Direction;
+use tls_sniff_common::{filter::Scope, flow::Direction};
 
-use super::{PacketFilter, end::EndRule, value::Vlan};
+use super::{PacketFilter, end::EndRule, glob::Glob, handshake::HandshakeFilter, value::Vlan};
 use crate::observation::EventKind;
 
 /// Shows what the given flags select.
@@ -13,8 +13,24 @@ use crate::observation::EventKind;
 pub struct Explanation<'a> {
     /// Tests of packets.
     pub filter: &'a PacketFilter,
+    /// Tests of handshakes.
+    pub handshakes: &'a HandshakeFilter,
     /// Events that are written.
     pub events: &'a [EventKind],
+}
+
+impl Explanation<'_> {
+    /// The tests alone, for the head of a capture.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let mut tests = connection(self.filter);
+        tests.extend(segment(self.filter));
+        tests.extend(handshake(self.handshakes));
+        if !self.filter.narrows_segments() {
+            tests.push("packets of TLS handshakes".to_owned());
+        }
+        tests.join("; ")
+    }
 }
 
 impl Display for Explanation<'_> {
@@ -30,11 +46,12 @@ impl Display for Explanation<'_> {
             writeln!(f, "  {test}")?;
         }
         if segment.is_empty() {
-            let data = if filter.application_data { ", and application data" } else { "" };
-            writeln!(
-                f,
-                "  packets of TLS handshakes, and other TLS records but application data{data}"
-            )?;
+            let data = if filter.application_data {
+                "application data"
+            } else {
+                "but no application data"
+            };
+            writeln!(f, "  packets of TLS handshakes, other TLS records, {data}")?;
         } else if filter.narrows_records() {
             writeln!(
                 f,
@@ -45,11 +62,59 @@ impl Display for Explanation<'_> {
             writeln!(f, "  of any TCP connection, TLS or not")?;
         }
         if !segment.is_empty() && filter.follows_handshakes {
-            writeln!(f, "  and whole handshakes beside, for the events of connections")?;
+            writeln!(f, "  and whole handshakes beside, for what is told of connections")?;
+        }
+        match filter.scope {
+            Scope::Record => {}
+            Scope::Handshake => {
+                writeln!(
+                    f,
+                    "  and all packets from SYN to the end of a handshake, for --write-scope"
+                )?;
+            }
+            Scope::Connection => {
+                writeln!(
+                    f,
+                    "  and all packets of a connection with a handshake, for --write-scope"
+                )?;
+            }
         }
         let events: Vec<_> = self.events.iter().map(|event| event.as_str()).collect();
         writeln!(f, "Here, on what the kernel hands over:")?;
+        for test in handshake(self.handshakes) {
+            writeln!(f, "  {test}")?;
+        }
         writeln!(f, "  events: {}", events.join(", "))
+    }
+}
+
+/// Tests of what was understood of a handshake.
+fn handshake(filter: &HandshakeFilter) -> Vec<String> {
+    let mut tests = Vec::new();
+    globs(&mut tests, "server name", &filter.sni);
+    globs(&mut tests, "JA4", &filter.ja4);
+    if !filter.versions.is_empty() {
+        let versions = either(filter.versions.iter().map(ToString::to_string));
+        tests.push(format!("handshakes that negotiate {versions}"));
+    }
+    globs(&mut tests, "cipher suite", &filter.ciphers);
+    globs(&mut tests, "ALPN", &filter.alpn);
+    if !filter.outcomes.is_empty() {
+        tests.push(format!("handshakes whose outcome is {}", either(names(&filter.outcomes))));
+    }
+    if filter.weak {
+        tests.push("handshakes with a weakness".to_owned());
+    }
+    tests
+}
+
+fn globs(tests: &mut Vec<String>, what: &str, globs: &[Glob]) {
+    for (excluded, words) in [(false, ""), (true, "not ")] {
+        let shown = globs.iter().filter(|glob| glob.excluded == excluded).map(Glob::to_string);
+        let shown = either(shown);
+        if !shown.is_empty() {
+            tests.push(format!("handshakes {words}with the {what} {shown}"));
+        }
     }
 }
 

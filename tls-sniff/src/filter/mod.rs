@@ -1,9 +1,11 @@
-//! Which packets the user wants: the kernel's tests, which are also made on the frames of a file.
+//! Which packets and handshakes the user wants: the kernel's tests, which are also made on the frames of a
+//! file, and those that need more than a packet.
 //!
 //! ```text
-//!  flags ─► value, end, networks   one value each, as the user writes it
-//!         ─► packet                 all of them: PacketFilter, and as the kernel has them: RuleSet
-//!         ─► explain                in words
+//!  flags ─► value, end, networks, glob   one value each, as the user writes it
+//!         ─► packet     tests of packets: PacketFilter, and as the kernel has them: RuleSet
+//!         ─► handshake  tests of what was understood of a handshake
+//!         ─► explain    in words
 //! ```
 //!
 //! Values of one flag are alternatives, flags add up, and what is excluded stays excluded.
@@ -12,6 +14,8 @@
 
 pub mod end;
 pub mod explain;
+pub mod glob;
+pub mod handshake;
 pub mod networks;
 pub mod packet;
 pub mod value;

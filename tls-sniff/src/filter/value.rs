@@ -36,6 +36,12 @@ pub enum ValueError {
     /// No handshake type.
     #[error("{0:?} is no handshake message: a name such as client_hello, or a number up to 31")]
     Handshake(String),
+    /// No version.
+    #[error("{0:?} is no version: ssl2, ssl3, 1.0, 1.1, 1.2 or 1.3")]
+    Version(String),
+    /// No number of bytes.
+    #[error("{0:?} is no size: a number of millions of bytes, or 64K, 64M, 1G")]
+    Size(String),
 }
 
 /// One port, or several in a row.
@@ -144,6 +150,26 @@ impl fmt::Display for Lengths {
             (least, most) if least == most => write!(f, "{least} bytes"),
             (least, most) => write!(f, "{least} to {most} bytes"),
         }
+    }
+}
+
+/// A number of bytes, as tcpdump's -C has it: in millions, unless a letter says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (number, unit) = match text.as_bytes().last() {
+            Some(b'k' | b'K') => (text.get(..text.len() - 1), 1 << 10),
+            Some(b'm' | b'M') => (text.get(..text.len() - 1), 1 << 20),
+            Some(b'g' | b'G') => (text.get(..text.len() - 1), 1 << 30),
+            _ => (Some(text), 1_000_000),
+        };
+        let bytes = number.and_then(|number| number.parse::<u64>().ok()?.checked_mul(unit));
+        let bytes = bytes.filter(|bytes| *bytes > 0);
+        bytes.map(Self).ok_or_else(|| ValueError::Size(text.to_owned()))
     }
 }
 
@@ -298,6 +324,11 @@ mod tests {
         assert_eq!(lengths("200..100"), Err(ValueError::Inverted("200..100".to_owned())));
         for nonsense in ["", "..", "a..b", "1...2", "-1..5"] {
             assert!(matches!(lengths(nonsense), Err(ValueError::Lengths(_))), "{nonsense}");
+        }
+        assert_eq!("1".parse(), Ok(Size(1_000_000)));
+        assert_eq!("64k".parse(), Ok(Size(65_536)));
+        for nonsense in ["", "0", "k", "-1", "1T", "99999999999999999G"] {
+            assert!(matches!(nonsense.parse::<Size>(), Err(ValueError::Size(_))), "{nonsense}");
         }
         assert_eq!("1/100".parse(), Ok(Sample(100)));
         for nonsense in ["100", "1/0", "2/3", "1/-1", "1/"] {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod comment;
 pub mod json;
 pub mod output;
 pub mod text;

@@ -102,6 +102,7 @@ impl Wire {
             let frame = Frame {
                 timestamp_ns: SECOND + at,
                 link: LinkLayer::RawIp,
+                link_type: 101,
                 packet: CapturedPacket { bytes, wire_len: packet.len() },
                 interface: None,
                 interface_index: 0,

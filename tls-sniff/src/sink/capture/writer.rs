@@ -316,6 +316,8 @@ impl Writer {
     ///
     /// If the disk does not keep what it took.
     fn close(&mut self) -> Result<(), SaveError> {
+        // Secrets that came behind the last packet are of use to readers that look twice.
+        self.embed_news();
         self.commit();
         if self.shared.has_ended() || self.disk.is_none() {
             return Ok(());

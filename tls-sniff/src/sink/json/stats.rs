@@ -11,7 +11,7 @@ use tls_sniff_common::{
 use super::{SCHEMA, Shown};
 use crate::{
     clock::Timestamp,
-    observation::{PipelineCounters, Stats},
+    observation::{CaptureStats, PipelineCounters, Stats},
 };
 
 #[derive(Serialize)]
@@ -22,6 +22,8 @@ pub(super) struct Line<'a> {
     duration_seconds: f64,
     hooks: BTreeMap<&'static str, Counts<'a>>,
     pipeline: PipelineCounters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capture: Option<CaptureStats>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     skipped_link_types: BTreeMap<u32, u64>,
 }
@@ -36,6 +38,7 @@ impl<'a> From<&'a Stats> for Line<'a> {
             duration_seconds: (stats.seconds * 1000.0).round() / 1000.0,
             hooks: stats.hooks.iter().map(name).collect(),
             pipeline: stats.pipeline,
+            capture: stats.capture,
             skipped_link_types: stats.skipped_link_types.iter().copied().collect(),
         }
     }

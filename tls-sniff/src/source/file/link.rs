@@ -5,12 +5,14 @@
 use tls_sniff_common::{flow::Direction, headers::LinkLayer};
 
 const LINKTYPE_NULL: u32 = 0;
-const LINKTYPE_ETHERNET: u32 = 1;
+/// Ethernet, also the kernel's loopback.
+pub const LINKTYPE_ETHERNET: u32 = 1;
 /// `DLT_RAW`, which differs between systems: 12 on most, 14 on OpenBSD. Some wrote it into files
 /// instead of `LINKTYPE_RAW`.
 const DLT_RAW: u32 = 12;
 const DLT_RAW_OPENBSD: u32 = 14;
-const LINKTYPE_RAW: u32 = 101;
+/// IPv4 or IPv6 without anything before it.
+pub const LINKTYPE_RAW: u32 = 101;
 const LINKTYPE_LOOP: u32 = 108;
 const LINKTYPE_LINUX_SLL: u32 = 113;
 const LINKTYPE_IPV4: u32 = 228;

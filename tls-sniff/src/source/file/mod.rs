@@ -28,6 +28,7 @@ use tls_sniff_common::{flow::Direction, headers::LinkLayer, packet::CapturedPack
 
 pub use self::error::{CaptureError, Damage, Fault, Part};
 pub use self::examine::{Examined, Examiner};
+pub use self::link::{LINKTYPE_ETHERNET, LINKTYPE_RAW};
 use self::{input::Input, pcap::Pcap, pcapng::PcapNg};
 
 /// The longest packet record or block, in bytes with its header. Captures have packets of at most
@@ -47,6 +48,8 @@ pub struct Frame<'a> {
     pub timestamp_ns: i64,
     /// What the packet starts with.
     pub link: LinkLayer,
+    /// The same by the LINKTYPE registry, as the file has it.
+    pub link_type: u32,
     /// The captured bytes, and the length that the packet had.
     pub packet: CapturedPacket<'a>,
     /// The interface's name (`if_name`), if a pcapng file tells it.
@@ -159,6 +162,7 @@ impl<R: Read> CaptureFile<R> {
         Ok(Some(Frame {
             timestamp_ns: record.timestamp_ns,
             link,
+            link_type: record.link_type,
             packet: CapturedPacket { bytes, wire_len },
             interface,
             interface_index: u32::try_from(interface_index).unwrap_or(u32::MAX),

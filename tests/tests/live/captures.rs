@@ -1,0 +1,170 @@
+//! Live captures: how much of a connection is written, what is said of its packets, secrets, and events beside.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tls_sniff_tests::{
+    capture::{Tcpdump, capinfos_count, packets, tshark_count},
+    peer::{Certificate, Client, Mode, Server, Version},
+    sniffer::{Sniffer, Stopped},
+    tshark,
+    veth::{End, VethPair},
+};
+
+use crate::{handshakes::NAME, tcpdump::settle};
+
+const OTHER: &str = "other.example";
+
+fn capture(end: &End, file: &Path, flags: &[&str]) -> Result<Sniffer> {
+    let file = file.to_str().context("a path in UTF-8")?;
+    let general = ["-i", &end.interface, "--format", "json", "-w", file];
+    let mut sniffer = Sniffer::start(&end.namespace, &[&general[..], flags].concat())?;
+    sniffer.ready()?;
+    Ok(sniffer)
+}
+
+/// What was captured is what the counters say, in a file that the others read without a word.
+fn check_file(stopped: &Stopped, file: &Path) -> Result<Vec<Vec<u8>>> {
+    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+    stopped.check_sums()?;
+    let frames = packets(file)?;
+    let counters = &stopped.stats()?["capture"];
+    ensure!(counters["written"] == frames.len() && counters["packets"] == frames.len());
+    ensure!(capinfos_count(file)? == frames.len() as u64, "capinfos' count");
+    ensure!(tshark_count(file)? == frames.len(), "tshark's count");
+    Ok(frames)
+}
+
+/// Frames of a reference capture that a display filter takes.
+fn frames_of(file: &Path, filter: &str) -> Result<Vec<Vec<u8>>> {
+    let all = packets(file)?;
+    let rows = tshark::rows(file, filter, &["frame.number"])?;
+    let numbers = rows.iter().flatten().map(|number| Ok(number.parse::<usize>()?));
+    let frame = |number: Result<usize>| all.get(number? - 1).cloned().context("a frame");
+    numbers.map(frame).collect()
+}
+
+/// One connection of two is wanted, by its server name, in each scope.
+pub(crate) fn scopes(hook: &'static str) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let address = |port| SocketAddr::new(pair.second.address(false), port);
+    let server = |port| Server::new(&certificate, address(port)).mode(Mode::Rev);
+    let _wanted = server(443).version(Version::Tls12).start(&pair.second.namespace)?;
+    let _other = server(8443).version(Version::Tls12).start(&pair.second.namespace)?;
+    let end = &pair.second;
+    for scope in ["record", "handshake", "connection"] {
+        let all = dir.path().join(format!("{scope}-all.pcap"));
+        let file = dir.path().join(format!("{scope}.pcapng"));
+        let reference = Tcpdump::start(end, &all, "tcp")?;
+        let flags = ["--hook", hook, "--sni", NAME, "--write-scope", scope];
+        let sniffer = capture(end, &file, &flags)?;
+        for (port, name) in [(8443, OTHER), (443, NAME)] {
+            let request = b"a line of application data\nCLOSE\n";
+            let client = Client::new(address(port), name).version(Version::Tls12);
+            client.request(request).run(&pair.first.namespace)?.established()?;
+        }
+        // No TLS: refused, and gone.
+        let refused = pair.first.namespace.enter(|| TcpStream::connect(address(9)).is_err())?;
+        ensure!(refused, "somebody listens on port 9");
+        settle(&all)?;
+        let stopped = sniffer.stop()?;
+        reference.stop()?;
+        let written = check_file(&stopped, &file)?;
+        let connection = frames_of(&all, "tcp.port == 443")?;
+        ensure!(connection.len() > 12, "{}", connection.len());
+        // A file may be in another order than the packets came.
+        let position = |frame: &Vec<u8>| connection.iter().position(|it| it == frame);
+        let mut places: Vec<usize> = written
+            .iter()
+            .map(|frame| {
+                position(frame).with_context(|| format!("{scope}: another's {frame:02x?}"))
+            })
+            .collect::<Result<_>>()?;
+        places.sort_unstable();
+        match scope {
+            "record" => {
+                let hello = frames_of(&all, "tcp.port == 443 && tls.handshake.type == 1")?;
+                ensure!(places.first().copied() == position(&hello[0]), "{places:?}");
+            }
+            "handshake" => {
+                let last = frames_of(&all, "tcp.port == 443 && tls.handshake.type == 4")?;
+                let end = position(&last[0]).context("the end of the handshake")?;
+                // From the first packet, and nothing is left out up to the end.
+                let whole: Vec<usize> = (0..=end).collect();
+                ensure!(places.starts_with(&whole), "to {end}: {places:?}");
+            }
+            _ => {
+                let whole: Vec<usize> = (0..connection.len()).collect();
+                ensure!(places == whole, "{} packets: {places:?}", connection.len());
+            }
+        }
+        // The events are those of the one connection too.
+        let other = stopped.events.iter().find(|event| event.to_string().contains(OTHER));
+        ensure!(other.is_none(), "{other:?}");
+    }
+    Ok(())
+}
+
+/// Wireshark's view: interface, direction, filter, comments; and the events beside.
+pub(crate) fn comments() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let address = SocketAddr::new(pair.second.address(true), 8443);
+    let _server =
+        Server::new(&certificate, address).version(Version::Tls12).start(&pair.second.namespace)?;
+    let file = dir.path().join("handshake.pcapng");
+    let mut sniffer = capture(&pair.second, &file, &["-p", "8443"])?;
+    Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
+    sniffer.wait_for(Duration::from_secs(10), |event| event["event"] == "handshake")?;
+    let stopped = sniffer.stop()?;
+    check_file(&stopped, &file)?;
+    let fields = ["frame.comment", "frame.interface_name", "frame.packet_flags_direction"];
+    let rows = tshark::rows(&file, "frame.comment", &fields)?;
+    let said = |begin: &str| rows.iter().find(|row| row[0].starts_with(begin));
+    let hello = stopped.events.iter().find(|event| event["event"] == "client_hello");
+    let ja4 = hello.context("a client_hello")?["ja4"].as_str().context("ja4")?;
+    let client = said(&format!("ClientHello sni={NAME} ja4={ja4}")).context("ClientHello")?;
+    ensure!(client[1] == "veth-b" && client[2] == "0x00000001", "{client:?}");
+    let server = said("ServerHello TLS 1.2 TLS_").context("ServerHello")?;
+    ensure!(server[0].contains("Certificate CN=") && server[2] == "0x00000002", "{server:?}");
+    ensure!(rows.iter().any(|row| row[0].contains("TLS handshake completed in ")), "{rows:?}");
+    let infos = tls_sniff_tests::capture::output("capinfos", &[file.to_str().context("UTF-8")?])?;
+    ensure!(infos.contains("to or from port 8443"), "{infos}");
+    ensure!(infos.contains("Name = veth-b") && infos.contains("tls-sniff"), "{infos}");
+    Ok(())
+}
+
+/// With the secrets in the file, tshark shows what was encrypted.
+pub(crate) fn secrets() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let address = SocketAddr::new(pair.second.address(false), 443);
+    let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    let (file, keys) = (path("secrets.pcapng"), path("keys.txt"));
+    std::fs::write(&keys, "# made by a test\n")?;
+    let keys = keys.to_str().context("UTF-8")?;
+    let flags = ["--keylog", keys, "--write-scope", "connection"];
+    let mut sniffer = capture(&pair.second, &file, &flags)?;
+    let client = Client::new(address, NAME).arguments(&["-keylogfile", keys]);
+    client
+        .request(b"GET /secret-page HTTP/1.0\r\n\r\n")
+        .run(&pair.first.namespace)?
+        .established()?;
+    sniffer.wait_for(Duration::from_secs(10), |event| event["event"] == "handshake")?;
+    check_file(&sniffer.stop()?, &file)?;
+    // What was encrypted before the secrets came is decrypted in the second pass, as in Wireshark's window.
+    let file = file.to_str().context("UTF-8")?;
+    let shown = ["-2", "-r", file, "-Y", "http.request", "-T", "fields", "-e", "http.request.uri"];
+    let shown = tls_sniff_tests::capture::output("tshark", &shown)?;
+    ensure!(shown.trim() == "/secret-page", "{shown}");
+    Ok(())
+}

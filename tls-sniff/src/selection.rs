@@ -1,0 +1,315 @@
+//! What waits until it is known whether its connection is wanted: lines and packets.
+//!
+//! ```text
+//!  observation ─► learn: the handshake filter's tests          ┐ yes: what waits goes out, in order, and all that follows
+//!  packet ──────► selected by the kernel? (scopes beyond       ├ no: what waits is dropped, and all that follows
+//!                 one record: any packet of the connection)    ┘ not known yet: it waits
+//! ```
+//!
+//! A connection is known by its two ends alone: on whatever interface it is seen, it is wanted or not. Waiting
+//! has limits, of time and of memory; what they cost is counted.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+
+use tls_sniff_common::{event::Event, filter::Scope, flow::flags};
+
+use crate::{
+    clock::Timestamp,
+    filter::handshake::{HandshakeFilter, Judgement},
+    observation::{Ends, Observation},
+    recorder::OwnedPacket,
+};
+
+/// What may wait.
+#[derive(Debug)]
+pub enum Item {
+    /// An event's line, its line end included.
+    Line(Vec<u8>),
+    /// A packet for the capture.
+    Packet(OwnedPacket),
+}
+
+impl Item {
+    fn memory(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Line(line) => line.capacity(),
+                Self::Packet(packet) => packet.memory(),
+            }
+    }
+}
+
+/// Whether something goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Now.
+    Pass,
+    /// Perhaps later: see [`Selection::hold`].
+    Wait,
+    /// Never.
+    Drop,
+}
+
+/// Bytes of what waits, at most.
+const HELD_LIMIT: usize = 64 << 20;
+
+/// Connections that are remembered, at most.
+const CONNECTIONS: usize = 1 << 17;
+
+/// How long a connection without packets is remembered, ns: longer than a silent handshake is followed.
+const PATIENCE: i64 = 60_000_000_000;
+
+/// The same where whole connections are wanted: they may be silent for long.
+const LONG_PATIENCE: i64 = 3_600_000_000_000;
+
+#[derive(Debug)]
+struct Connection {
+    judgement: Judgement,
+    /// The kernel has selected a packet of it.
+    selected: bool,
+    /// Its handshake is over: another hello begins another connection.
+    over: bool,
+    /// Sequence number of its SYN, if that was seen.
+    syn: Option<u32>,
+    last: Timestamp,
+    items: Vec<Item>,
+}
+
+/// Connections about which something is to be found out.
+#[derive(Debug)]
+pub struct Selection {
+    filter: HandshakeFilter,
+    scope: Scope,
+    connections: HashMap<Ends, Connection>,
+    /// In the order in which they were last looked at.
+    queue: VecDeque<(Timestamp, Ends)>,
+    held: usize,
+    dropped: Dropped,
+}
+
+/// What waited and was not let out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Lines of connections that turned out not to be wanted.
+    pub lines: u64,
+    /// Packets of such connections.
+    pub packets: u64,
+    /// Lines that waited when memory was needed, whether wanted or not.
+    pub lines_for_memory: u64,
+    /// Packets likewise.
+    pub packets_for_memory: u64,
+}
+
+impl Selection {
+    /// Nothing is known of any connection.
+    #[must_use]
+    pub fn new(filter: HandshakeFilter, scope: Scope) -> Self {
+        Self {
+            filter,
+            scope,
+            connections: HashMap::new(),
+            queue: VecDeque::new(),
+            held: 0,
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// Whether every line of every connection is wanted.
+    #[must_use]
+    pub const fn takes_all_lines(&self) -> bool {
+        self.filter.is_empty()
+    }
+
+    /// Whether a packet is wanted for what the kernel says of it alone.
+    #[must_use]
+    pub fn takes_packets_alone(&self) -> bool {
+        self.filter.is_empty() && self.scope == Scope::Record
+    }
+
+    /// What waited and was not let out so far.
+    #[must_use]
+    pub const fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Learns from an observation, and says what becomes of its line. What waited and is wanted now is in
+    /// `released`, to be written before it.
+    pub fn observation(&mut self, observation: &Observation<'_>, released: &mut Vec<Item>) -> Fate {
+        let ends = observation.ends();
+        let at = observation.timestamp();
+        let fresh = self.filter.begin();
+        let connection = self.connection(ends, at);
+        if connection.over && observation.is_client_hello() {
+            connection.judgement = fresh;
+            connection.over = false;
+            connection.selected = false;
+        }
+        let mut judgement = connection.judgement;
+        self.filter.learn(&mut judgement, observation);
+        if let Some(connection) = self.connections.get_mut(&ends) {
+            connection.judgement = judgement;
+            connection.over |= matches!(observation, Observation::Handshake(_));
+        }
+        self.settle(&ends, released);
+        match judgement.decided() {
+            Some(true) => Fate::Pass,
+            None => Fate::Wait,
+            Some(false) => Fate::Drop,
+        }
+    }
+
+    /// Says what becomes of an event's packet, like [`Selection::observation`].
+    pub fn packet(&mut self, event: &Event<'_>, at: Timestamp, released: &mut Vec<Item>) -> Fate {
+        let selected = event.is_selected();
+        if self.scope == Scope::Record && !selected {
+            return Fate::Drop;
+        }
+        let ends = Ends::of(event);
+        let fresh = self.filter.begin();
+        self.begin_anew(event, &ends, fresh);
+        let scope = self.scope;
+        let connection = self.connection(ends, at);
+        connection.selected |= selected;
+        let decided = connection.judgement.decided();
+        let fate = match decided {
+            Some(false) => Fate::Drop,
+            Some(true) if connection.selected || scope == Scope::Record => Fate::Pass,
+            _ => Fate::Wait,
+        };
+        self.settle(&ends, released);
+        fate
+    }
+
+    /// The same ports, another connection: a SYN that is no retransmission.
+    fn begin_anew(&mut self, event: &Event<'_>, ends: &Ends, fresh: Judgement) {
+        let header = &event.header;
+        if header.tcp_flags & (flags::SYN | flags::ACK) != flags::SYN {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(ends) else { return };
+        if connection.syn == Some(header.tcp_sequence) {
+            return;
+        }
+        connection.syn = Some(header.tcp_sequence);
+        connection.judgement = fresh;
+        connection.selected = false;
+        connection.over = false;
+        self.discard(ends, false);
+    }
+
+    /// Keeps something that has to wait. `ends`: of the observation or event that said so.
+    pub fn hold(&mut self, ends: Ends, item: Item) {
+        let memory = item.memory();
+        if let Some(connection) = self.connections.get_mut(&ends) {
+            connection.items.push(item);
+            self.held += memory;
+        }
+        while self.held > HELD_LIMIT || self.connections.len() > CONNECTIONS {
+            if !self.give_up_oldest() {
+                break;
+            }
+        }
+    }
+
+    fn connection(&mut self, ends: Ends, at: Timestamp) -> &mut Connection {
+        let Self { filter, queue, connections, .. } = self;
+        let connection = connections.entry(ends).or_insert_with(|| {
+            queue.push_back((at, ends));
+            Connection {
+                judgement: filter.begin(),
+                selected: false,
+                over: false,
+                syn: None,
+                last: at,
+                items: Vec::new(),
+            }
+        });
+        connection.last = connection.last.max(at);
+        connection
+    }
+
+    /// Lets go of what waits, one way or the other, if that is known by now.
+    fn settle(&mut self, ends: &Ends, released: &mut Vec<Item>) {
+        let Some(connection) = self.connections.get_mut(ends) else { return };
+        if connection.items.is_empty() {
+            return;
+        }
+        match connection.judgement.decided() {
+            None => {}
+            Some(false) => self.discard(ends, false),
+            Some(true) => {
+                let packets = connection.selected || self.scope == Scope::Record;
+                let all = std::mem::take(&mut connection.items);
+                for item in all {
+                    if packets || matches!(item, Item::Line(_)) {
+                        self.held -= item.memory();
+                        released.push(item);
+                    } else {
+                        connection.items.push(item);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops what waits of a connection.
+    fn discard(&mut self, ends: &Ends, for_memory: bool) {
+        let Some(connection) = self.connections.get_mut(ends) else { return };
+        for item in std::mem::take(&mut connection.items) {
+            self.held -= item.memory();
+            let dropped = &mut self.dropped;
+            *match (&item, for_memory) {
+                (Item::Line(_), false) => &mut dropped.lines,
+                (Item::Packet(_), false) => &mut dropped.packets,
+                (Item::Line(_), true) => &mut dropped.lines_for_memory,
+                (Item::Packet(_), true) => &mut dropped.packets_for_memory,
+            } += 1;
+        }
+    }
+
+    /// Forgets the connection that was looked at least recently. `false` if there is none.
+    fn give_up_oldest(&mut self) -> bool {
+        // One that was touched since it was queued goes back once.
+        for _ in 0..=self.queue.len() {
+            let Some((at, ends)) = self.queue.pop_front() else { return false };
+            let Some(connection) = self.connections.get(&ends) else { continue };
+            if connection.last > at {
+                self.queue.push_back((connection.last, ends));
+                continue;
+            }
+            self.discard(&ends, true);
+            self.connections.remove(&ends);
+            return true;
+        }
+        false
+    }
+
+    /// Forgets connections that were silent for long, by `now` on the packets' clock.
+    pub fn tick(&mut self, now: Timestamp) {
+        let patience = if self.scope == Scope::Connection { LONG_PATIENCE } else { PATIENCE };
+        while let Some((at, ends)) = self.queue.front().copied() {
+            if now.0.saturating_sub(at.0) < patience {
+                return;
+            }
+            self.queue.pop_front();
+            let last = self.connections.get(&ends).map(|connection| connection.last);
+            match last {
+                Some(last) if last > at => self.queue.push_back((last, ends)),
+                _ => {
+                    self.discard(&ends, false);
+                    self.connections.remove(&ends);
+                }
+            }
+        }
+    }
+
+    /// The end: what still waits belongs to nothing that is wanted.
+    pub fn finish(&mut self) {
+        let ends: Vec<Ends> = self.connections.keys().copied().collect();
+        for ends in ends {
+            self.discard(&ends, false);
+        }
+    }
+}
