@@ -10,6 +10,8 @@ use tls_sniff_tests::{
 
 #[path = "live/attach.rs"]
 mod attach;
+#[path = "live/dedup.rs"]
+mod dedup;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -38,6 +40,8 @@ pub(crate) const DUMPED: &[Need] = &[
     Need::Tool("tcpdump"),
     Need::Tool("tshark"),
 ];
+pub(crate) const ETHTOOL: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl"), Need::Tool("ethtool")];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
 fn main() -> ExitCode {
@@ -58,6 +62,10 @@ fn main() -> ExitCode {
         test("server_that_does_not_answer", TLS, outcomes::no_answer),
         test("large_hello_over_small_segments_at_tc", DUMPED, || segments::large_hello("tc")),
         test("large_hello_over_small_segments_at_xdp", DUMPED, || segments::large_hello("xdp")),
+        test("bridged_handshake_is_told_once", TLS, dedup::bridge),
+        test("routed_handshake_is_told_once", TLS, dedup::router),
+        test("loopback_handshake_is_told_once", TLS, dedup::loopback),
+        test("segments_cut_differently_are_told_once", ETHTOOL, dedup::cut_differently),
         test("any_port_is_recognised", TLS, handshakes::any_port),
         test("corpus_replayed_at_tc_as_from_the_file", CORPUS, || {
             replay::corpus_like_offline("tc")

@@ -3,7 +3,8 @@
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
 //!  select ────────┼ link change ──► compare interfaces with what is attached
-//!                 ├ ring readable ──► a bounded batch through the pipeline
+//!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
+//!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ a second passed ► handshakes that fell silent
 //!
 //!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
@@ -21,13 +22,14 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     attach::{AttachOptions, Attacher},
-    clock::{KernelClock, Timestamp},
+    clock::{self, KernelClock, Timestamp},
+    dedup::{Dedup, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
     load::{self, KernelCounters, LoadOptions},
     observation,
-    pipeline::{Pipeline, PipelineOptions, Sighting},
+    pipeline::{Pipeline, PipelineOptions},
     privilege,
     sink::{Formatter, output::WhenFull},
     source::ring::Ring,
@@ -38,6 +40,9 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 
 /// How often handshakes are looked after that have fallen silent.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The index of loopback in every network namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
 
 /// Which interfaces to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,16 @@ impl Selection {
         match self {
             Self::Any => interface.up,
             Self::Named(names) => names.contains(&interface.name),
+        }
+    }
+
+    /// Whether a packet may be seen more than once: on several interfaces, or on its way out of loopback and in
+    /// again.
+    fn sees_twice(&self, found: &[Interface]) -> bool {
+        let loopback = |interface: &Interface| interface.index == LOOPBACK && self.wants(interface);
+        match self {
+            Self::Any => true,
+            Self::Named(names) => names.len() > 1 || found.iter().any(loopback),
         }
     }
 }
@@ -88,12 +103,14 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
     let ring = Ring::new(programs.take_ring()?, options.load.ring_len)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
+    let dedup = options.pipeline.dedup && options.selection.sees_twice(&found);
     let pipeline = Pipeline::to_stdout(options.pipeline, formatter, WhenFull::Drop)
         .map_err(|source| Error::Process { what: "start the output thread", source })?;
     let mut live = Live {
         selection: options.selection,
         attacher: Attacher::new(programs, options.attach),
         reader: Reader {
+            dedup: Dedup::new(dedup),
             pipeline,
             clock: KernelClock::measure(),
             names: BTreeMap::new(),
@@ -146,6 +163,7 @@ struct Live {
 
 /// What turns the ring's bytes into output.
 struct Reader {
+    dedup: Dedup,
     pipeline: Pipeline,
     clock: KernelClock,
     names: BTreeMap<u32, String>,
@@ -196,7 +214,9 @@ impl Live {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.reader.pipeline.is_done() {
             let Self { ring, reader, .. } = self;
+            let due = reader.dedup.due();
             tokio::select! {
+                biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
                 _ = tick.tick() => reader.tick(),
@@ -205,6 +225,8 @@ impl Live {
                     read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
                     reader.flush();
                 }
+                // The last: in the ring may be other sightings of what is held.
+                () = passed(due) => reader.release_due(),
             }
         }
         Ok(())
@@ -262,6 +284,7 @@ impl Live {
         let Some(name) = self.attacher.detach(index) else { return };
         let Self { ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes));
+        reader.release_all();
         reader.flush();
         tracing::info!("{name} is gone");
         if self.attacher.names().is_empty() {
@@ -277,6 +300,7 @@ impl Live {
         let hooks = reader.counters.read()?;
         // What a program that was still running put there between the two.
         ring.drain(|bytes| reader.event(bytes));
+        reader.release_all();
         reader.warn_of_loss(&hooks);
         let (stats, written) = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
         if stats.pipeline.dropped > 0 {
@@ -284,6 +308,12 @@ impl Live {
         }
         ended(written)
     }
+}
+
+/// Resolves when it is `due` on the kernel's clock; never if nothing is.
+async fn passed(due: Option<u64>) {
+    let Some(due) = due else { return std::future::pending().await };
+    tokio::time::sleep(Duration::from_nanos(due.saturating_sub(clock::kernel_now()))).await;
 }
 
 /// The hooks that packets came through.
@@ -303,11 +333,31 @@ impl Reader {
                 return;
             }
         };
-        let sighting = Sighting {
-            timestamp: self.clock.wall(event.header.timestamp),
-            interface: self.names.get(&event.header.interface).map(String::as_str),
-        };
-        self.pipeline.event(&event, sighting);
+        let timestamp = self.clock.wall(event.header.timestamp);
+        let Self { dedup, pipeline, names, .. } = self;
+        let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
+        if taken == Taken::Duplicate {
+            pipeline.duplicate();
+        }
+    }
+
+    /// What is held has waited for long enough.
+    fn release_due(&mut self) {
+        let Self { dedup, pipeline, names, .. } = self;
+        dedup.release_due(clock::kernel_now(), &mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
+        self.flush();
+    }
+
+    /// Nothing more is waited for.
+    fn release_all(&mut self) {
+        let Self { dedup, pipeline, names, .. } = self;
+        dedup.release_all(&mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
     }
 
     /// A second has passed. What is still in the ring is older than now: a little patience lets it speak first.

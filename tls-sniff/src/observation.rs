@@ -14,6 +14,7 @@ use tls_sniff_common::{
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     tls::{
         alert::Alert,
         certificate::Chain,
@@ -41,8 +42,8 @@ pub enum Observation<'a> {
 pub struct SegmentObservation<'a> {
     /// When and how.
     pub seen: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces.
+    pub on: SeenOn<'a>,
     /// What it says.
     pub event: &'a Event<'a>,
 }
@@ -143,8 +144,8 @@ impl Seen {
 pub struct MessageObservation<'a> {
     /// The segment that completed it.
     pub seen: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces that this segment was seen on.
+    pub on: SeenOn<'a>,
     /// Who sent it.
     pub source: SocketAddr,
     /// To whom it went.
@@ -340,8 +341,8 @@ pub struct HandshakeObservation<'a> {
     pub timestamp: Timestamp,
     /// The first segment.
     pub first: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces that segments of it were seen on, the first one's first.
+    pub on: SeenOn<'a>,
     /// Who sent the ClientHello.
     pub client: SocketAddr,
     /// Who answered.
@@ -420,6 +421,8 @@ pub struct PipelineCounters {
     pub received: u64,
     /// Events that were no events of this build.
     pub undecodable: u64,
+    /// Events of packets that were seen elsewhere before; all others go to the sessions.
+    pub duplicates: u64,
     /// Events of connections that are no longer, or not yet, in their handshake, and say nothing alone.
     pub unrelated: u64,
     /// Segments with more messages than are taken of one: what is beyond is no observation.

@@ -1,6 +1,7 @@
 //! Reading a capture file: the kernel's walk, gate and events on its frames, then the same pipeline.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -12,12 +13,14 @@ use std::{
 
 use tls_sniff_common::{
     counters::{COUNTERS, Counter, CounterBlock},
+    event::Event,
     flow::Hook,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
+    dedup::{Dedup, SeenOn, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     pipeline::{Pipeline, PipelineOptions, Sighting},
@@ -85,11 +88,13 @@ fn read_all(
     } else {
         CaptureFile::open(path)?
     };
-    let mut pipeline = Pipeline::to_stdout(options.pipeline.clone(), formatter, WhenFull::Wait)
+    let pipeline = Pipeline::to_stdout(options.pipeline.clone(), formatter, WhenFull::Wait)
         .map_err(|source| Error::Process { what: "start the output thread", source })?;
+    let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);
-    let read = read(&mut file, from_pipe, options, &mut pipeline, &mut counters, more);
+    let read = read(&mut file, from_pipe, options, &mut reader, &mut counters, more);
+    reader.release_all();
     if read.is_err() && counters == [0; COUNTERS] && file.skipped().next().is_none() {
         // Nothing was read: there is nothing to account for.
         return read;
@@ -101,9 +106,71 @@ fn read_all(
         );
     }
     let skipped = file.skipped().map(|(link_type, _, frames)| (link_type, frames)).collect();
-    let (_, written) = pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT);
+    let (_, written) = reader.pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT);
     ended(written)?;
     read
+}
+
+/// What turns events into output.
+struct Reader {
+    pipeline: Pipeline,
+    dedup: Dedup,
+    wants_dedup: bool,
+    /// The interfaces of the section at hand that have a name.
+    names: BTreeMap<u32, String>,
+}
+
+impl Reader {
+    fn new(pipeline: Pipeline, wants_dedup: bool) -> Self {
+        Self { pipeline, dedup: Dedup::new(true), wants_dedup, names: BTreeMap::new() }
+    }
+
+    fn event(&mut self, frame: &Frame<'_>, event: &Event<'_>) {
+        let timestamp = Timestamp(frame.timestamp_ns);
+        if !(self.wants_dedup && frame.several_interfaces) {
+            // Here, a repetition is a retransmission.
+            self.release_all();
+            let on = SeenOn::one(frame.interface);
+            return self.pipeline.event(event, Sighting { timestamp, on });
+        }
+        self.name(frame);
+        let Self { pipeline, dedup, names, .. } = self;
+        let taken = dedup.event(event, timestamp, &mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
+        if taken == Taken::Duplicate {
+            pipeline.duplicate();
+        }
+    }
+
+    /// Keeps the name of a frame's interface for when its packet goes on. A new section numbers anew.
+    fn name(&mut self, frame: &Frame<'_>) {
+        let index = frame.interface_index;
+        if self.names.get(&index).map(String::as_str) == frame.interface {
+            return;
+        }
+        self.release_all();
+        match frame.interface {
+            Some(name) => drop(self.names.insert(index, name.to_owned())),
+            None => drop(self.names.remove(&index)),
+        }
+    }
+
+    /// Time passes with every frame.
+    fn release_due(&mut self, frame: &Frame<'_>) {
+        let Self { pipeline, dedup, names, .. } = self;
+        let now = u64::try_from(frame.timestamp_ns).unwrap_or(0);
+        dedup.release_due(now, &mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
+    }
+
+    fn release_all(&mut self) {
+        let Self { pipeline, dedup, names, .. } = self;
+        dedup.release_all(&mut |event, timestamp, interfaces| {
+            pipeline.seen_on(event, timestamp, interfaces, names);
+        });
+    }
 }
 
 /// `live`: somebody may be waiting for what a pipe brings, so events do not wait for a full batch.
@@ -111,7 +178,7 @@ fn read(
     file: &mut CaptureFile<Box<dyn io::Read>>,
     live: bool,
     options: &OfflineOptions,
-    pipeline: &mut Pipeline,
+    reader: &mut Reader,
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
@@ -120,12 +187,12 @@ fn read(
         && let Some(frame) = file.next()?
     {
         count(counters, Counter::Seen);
-        let outcome = observe(&frame, &examiner, pipeline, counters);
+        let outcome = observe(&frame, &examiner, reader, counters);
         count(counters, outcome);
-        if live && outcome == Counter::Emitted {
-            pipeline.flush();
+        if live {
+            reader.pipeline.flush();
         }
-        if pipeline.is_done() || pipeline.output().is_closed() {
+        if reader.pipeline.is_done() || reader.pipeline.output().is_closed() {
             break;
         }
     }
@@ -142,9 +209,10 @@ fn count(counters: &mut CounterBlock, counter: Counter) {
 fn observe(
     frame: &Frame<'_>,
     examiner: &Examiner,
-    pipeline: &mut Pipeline,
+    reader: &mut Reader,
     counters: &mut CounterBlock,
 ) -> Counter {
+    reader.release_due(frame);
     let Examined { event, evicted } = match examiner.examine(frame) {
         Ok(examined) => examined,
         Err(skipped) => return skipped,
@@ -152,8 +220,6 @@ fn observe(
     if evicted {
         count(counters, Counter::FlowEvicted);
     }
-    let sighting =
-        Sighting { timestamp: Timestamp(frame.timestamp_ns), interface: frame.interface };
-    pipeline.event(&event, sighting);
+    reader.event(frame, &event);
     Counter::Emitted
 }

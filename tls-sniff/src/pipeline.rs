@@ -1,11 +1,12 @@
 //! The stages behind a source, put together: event → sessions → observations → formatted → output.
 
-use std::{io, time::Instant};
+use std::{collections::BTreeMap, io, time::Instant};
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     filter::PacketFilter,
     observation::{EventKind, Observation, PipelineCounters, Seen, SegmentObservation, Stats},
     session::{Limits, Sessions},
@@ -20,8 +21,8 @@ use crate::{
 pub struct Sighting<'a> {
     /// When.
     pub timestamp: Timestamp,
-    /// The interface by name.
-    pub interface: Option<&'a str>,
+    /// The interfaces by name.
+    pub on: SeenOn<'a>,
 }
 
 /// What the pipeline is told.
@@ -33,6 +34,8 @@ pub struct PipelineOptions {
     pub filter: PacketFilter,
     /// Stop after this many observations.
     pub count: Option<u64>,
+    /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
+    pub dedup: bool,
 }
 
 impl PipelineOptions {
@@ -104,8 +107,12 @@ impl Pipeline {
         let output = Output::start(io::stdout(), when_full)?;
         let counters = PipelineCounters::default();
         let writer = Writer { options, formatter, output, counters };
-        let application_data = writer.options.application_data();
-        let sessions = Sessions::new(Limits { application_data, ..Limits::default() });
+        let limits = Limits {
+            application_data: writer.options.application_data(),
+            per_interface: !writer.options.dedup,
+            ..Limits::default()
+        };
+        let sessions = Sessions::new(limits);
         Ok(Self { sessions, writer, started: Instant::now() })
     }
 
@@ -114,9 +121,9 @@ impl Pipeline {
         self.writer.counters.received += 1;
         let seen = Seen::of(event, sighting.timestamp);
         let Self { sessions, writer, .. } = self;
-        let segment = SegmentObservation { seen, interface: sighting.interface, event };
+        let segment = SegmentObservation { seen, on: sighting.on, event };
         writer.write(&Observation::Segment(segment));
-        sessions.event(event, sighting.interface, seen, &mut |observation| {
+        sessions.event(event, sighting.on, seen, &mut |observation| {
             writer.write(observation);
         });
     }
@@ -125,6 +132,24 @@ impl Pipeline {
     pub fn tick(&mut self, now: Timestamp) {
         let Self { sessions, writer, .. } = self;
         sessions.tick(now, &mut |observation| writer.write(observation));
+    }
+
+    /// Takes one event of a packet that was seen on `interfaces`, whose names are in `names` if they have one.
+    pub fn seen_on(
+        &mut self,
+        event: &Event<'_>,
+        timestamp: Timestamp,
+        interfaces: &[u32],
+        names: &BTreeMap<u32, String>,
+    ) {
+        let name = |index| names.get(&index).map(String::as_str);
+        SeenOn::of(interfaces, name, |on| self.event(event, Sighting { timestamp, on }));
+    }
+
+    /// Takes note of an event of a packet that was taken before.
+    pub const fn duplicate(&mut self) {
+        self.writer.counters.received += 1;
+        self.writer.counters.duplicates += 1;
     }
 
     /// Takes note of bytes that were no event, and returns how many such there were.

@@ -59,7 +59,8 @@ fn run(cli: Cli) -> Result<(), Error> {
         let explanation = Explanation { filter: &filter, events: &events };
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
-    let pipeline = PipelineOptions { events, filter: filter.clone(), count: cli.count };
+    let pipeline =
+        PipelineOptions { events, filter: filter.clone(), count: cli.count, dedup: !cli.no_dedup };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
