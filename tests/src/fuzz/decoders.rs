@@ -54,7 +54,7 @@ fn tell(said: &Said<'_>) {
     write(
         &Observation::Message(MessageObservation {
             seen: SEEN,
-            interface: Some("eth0"),
+            on: SeenOn::one(Some("eth0")),
             source: end,
             destination: end,
             community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",

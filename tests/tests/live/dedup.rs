@@ -92,7 +92,7 @@ const WITH_SEGMENTS: &[&str] = &[
     "-i",
     "any",
     "--payload-len",
-    "1-",
+    "0..",
     "--events",
     "client_hello,server_hello,certificate,alert,handshake,segment",
 ];
