@@ -42,6 +42,14 @@ pub(crate) const DUMPED: &[Need] = &[
 ];
 pub(crate) const ETHTOOL: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl"), Need::Tool("ethtool")];
+pub(crate) const CAPTURED: &[Need] = &[
+    Need::Root,
+    Need::Tool("ip"),
+    Need::Tool("ss"),
+    Need::Tool("openssl"),
+    Need::Tool("dumpcap"),
+    Need::Tool("tcpdump"),
+];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
 fn main() -> ExitCode {
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
         test("routed_handshake_is_told_once", TLS, dedup::router),
         test("loopback_handshake_is_told_once", TLS, dedup::loopback),
         test("segments_cut_differently_are_told_once", ETHTOOL, dedup::cut_differently),
+        test("files_of_several_interfaces_are_told_once", CAPTURED, dedup::from_files),
         test("any_port_is_recognised", TLS, handshakes::any_port),
         test("corpus_replayed_at_tc_as_from_the_file", CORPUS, || {
             replay::corpus_like_offline("tc")

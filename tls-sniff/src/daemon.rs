@@ -23,7 +23,7 @@ use tokio::time::MissedTickBehavior;
 use crate::{
     attach::{AttachOptions, Attacher},
     clock::{self, KernelClock, Timestamp},
-    dedup::{Dedup, Taken},
+    dedup::{Dedup, HOLD, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
@@ -110,7 +110,7 @@ pub async fn run(options: LiveOptions, formatter: Formatter) -> Result<(), Error
         selection: options.selection,
         attacher: Attacher::new(programs, options.attach),
         reader: Reader {
-            dedup: Dedup::new(dedup),
+            dedup: if dedup { Dedup::new(HOLD) } else { Dedup::off() },
             pipeline,
             clock: KernelClock::measure(),
             names: BTreeMap::new(),
@@ -316,6 +316,10 @@ async fn passed(due: Option<u64>) {
     tokio::time::sleep(Duration::from_nanos(due.saturating_sub(clock::kernel_now()))).await;
 }
 
+fn name(names: &BTreeMap<u32, String>, index: u32) -> Option<&str> {
+    names.get(&index).map(String::as_str)
+}
+
 /// The hooks that packets came through.
 fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
     hooks.iter().filter(|(_, block)| block.iter().any(|count| *count > 0)).copied().collect()
@@ -336,7 +340,7 @@ impl Reader {
         let timestamp = self.clock.wall(event.header.timestamp);
         let Self { dedup, pipeline, names, .. } = self;
         let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
         if taken == Taken::Duplicate {
             pipeline.duplicate();
@@ -347,7 +351,7 @@ impl Reader {
     fn release_due(&mut self) {
         let Self { dedup, pipeline, names, .. } = self;
         dedup.release_due(clock::kernel_now(), &mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
         self.flush();
     }
@@ -356,7 +360,7 @@ impl Reader {
     fn release_all(&mut self) {
         let Self { dedup, pipeline, names, .. } = self;
         dedup.release_all(&mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
-    dedup::{Dedup, SeenOn, Taken},
+    dedup::{Dedup, HOLD_IN_FILE, SeenOn, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     pipeline::{Pipeline, PipelineOptions, Sighting},
@@ -116,13 +116,13 @@ struct Reader {
     pipeline: Pipeline,
     dedup: Dedup,
     wants_dedup: bool,
-    /// The interfaces of the section at hand that have a name.
-    names: BTreeMap<u32, String>,
+    /// The interfaces of the section at hand and, if they have one, their names.
+    names: BTreeMap<u32, Option<String>>,
 }
 
 impl Reader {
     fn new(pipeline: Pipeline, wants_dedup: bool) -> Self {
-        Self { pipeline, dedup: Dedup::new(true), wants_dedup, names: BTreeMap::new() }
+        Self { pipeline, dedup: Dedup::new(HOLD_IN_FILE), wants_dedup, names: BTreeMap::new() }
     }
 
     fn event(&mut self, frame: &Frame<'_>, event: &Event<'_>) {
@@ -136,7 +136,7 @@ impl Reader {
         self.name(frame);
         let Self { pipeline, dedup, names, .. } = self;
         let taken = dedup.event(event, timestamp, &mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
         if taken == Taken::Duplicate {
             pipeline.duplicate();
@@ -145,15 +145,12 @@ impl Reader {
 
     /// Keeps the name of a frame's interface for when its packet goes on. A new section numbers anew.
     fn name(&mut self, frame: &Frame<'_>) {
-        let index = frame.interface_index;
-        if self.names.get(&index).map(String::as_str) == frame.interface {
-            return;
+        match self.names.get(&frame.interface_index).map(Option::as_deref) {
+            Some(name) if name == frame.interface => return,
+            Some(_) => self.release_all(),
+            None => {}
         }
-        self.release_all();
-        match frame.interface {
-            Some(name) => drop(self.names.insert(index, name.to_owned())),
-            None => drop(self.names.remove(&index)),
-        }
+        self.names.insert(frame.interface_index, frame.interface.map(str::to_owned));
     }
 
     /// Time passes with every frame.
@@ -161,16 +158,20 @@ impl Reader {
         let Self { pipeline, dedup, names, .. } = self;
         let now = u64::try_from(frame.timestamp_ns).unwrap_or(0);
         dedup.release_due(now, &mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
     }
 
     fn release_all(&mut self) {
         let Self { pipeline, dedup, names, .. } = self;
         dedup.release_all(&mut |event, timestamp, interfaces| {
-            pipeline.seen_on(event, timestamp, interfaces, names);
+            pipeline.seen_on(event, timestamp, interfaces, |index| name(names, index));
         });
     }
+}
+
+fn name(names: &BTreeMap<u32, Option<String>>, index: u32) -> Option<&str> {
+    names.get(&index)?.as_deref()
 }
 
 /// `live`: somebody may be waiting for what a pipe brings, so events do not wait for a full batch.

@@ -1,6 +1,6 @@
 //! The stages behind a source, put together: event → sessions → observations → formatted → output.
 
-use std::{collections::BTreeMap, io, time::Instant};
+use std::{io, time::Instant};
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
@@ -134,15 +134,14 @@ impl Pipeline {
         sessions.tick(now, &mut |observation| writer.write(observation));
     }
 
-    /// Takes one event of a packet that was seen on `interfaces`, whose names are in `names` if they have one.
-    pub fn seen_on(
+    /// Takes one event of a packet that was seen on `interfaces`, some of which have a `name`.
+    pub fn seen_on<'n>(
         &mut self,
         event: &Event<'_>,
         timestamp: Timestamp,
         interfaces: &[u32],
-        names: &BTreeMap<u32, String>,
+        name: impl Fn(u32) -> Option<&'n str>,
     ) {
-        let name = |index| names.get(&index).map(String::as_str);
         SeenOn::of(interfaces, name, |on| self.event(event, Sighting { timestamp, on }));
     }
 

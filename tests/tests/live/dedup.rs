@@ -3,19 +3,33 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tls_sniff_tests::{
     middle::Middle,
     netns::Namespace,
     peer::{Certificate, Client, Server, Version},
-    sniffer::{Sniffer, Stopped},
+    poll,
+    process::{Process, run},
+    sniffer::{Sniffer, Stopped, binary},
 };
 
 use super::handshakes::NAME;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// What is told of a handshake from `client` to `server`, watched in `watched`.
+/// A handshake of TLS 1.2 and one of TLS 1.3.
+fn handshakes(client: &Namespace, server: &Namespace, at: SocketAddr, alpn: &str) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let _server = Server::new(&certificate, at).start(server)?;
+    for version in [Version::Tls12, Version::Tls13] {
+        Client::new(at, NAME).version(version).alpn(alpn).run(client)?.established()?;
+    }
+    Ok(())
+}
+
+/// What is told of both handshakes, watched in `watched`.
 fn watch(
     watched: &Namespace,
     client: &Namespace,
@@ -23,14 +37,9 @@ fn watch(
     arguments: &[&str],
     alpn: &str,
 ) -> Result<Stopped> {
-    let dir = tempfile::tempdir()?;
-    let certificate = Certificate::self_signed(dir.path(), NAME)?;
-    let _server = Server::new(&certificate, address).start(server)?;
     let mut sniffer = Sniffer::start(watched, &[&["--format", "json"], arguments].concat())?;
     sniffer.ready()?;
-    for version in [Version::Tls12, Version::Tls13] {
-        Client::new(address, NAME).version(version).alpn(alpn).run(client)?.established()?;
-    }
+    handshakes(client, server, address, alpn)?;
     sniffer
         .wait_for(SOON, |event| event["event"] == "handshake" && event["version"] == "TLS 1.3")?;
     let stopped = sniffer.stop()?;
@@ -89,8 +98,6 @@ fn check_each(stopped: &Stopped, interfaces: &[&str]) -> Result<()> {
 
 /// The events of the defaults, and each segment.
 const WITH_SEGMENTS: &[&str] = &[
-    "-i",
-    "any",
     "--payload-len",
     "0..",
     "--events",
@@ -140,11 +147,11 @@ pub(crate) fn loopback() -> Result<()> {
     check_once(&stopped, &["lo"], &["lo"])?;
     let first = of(&stopped, "segment")[0];
     ensure!(first["direction"] == "egress", "{first}");
+    // Out and in, but for what the kernel let through on the way out as the last of its connection.
     let pipeline = &stopped.stats()?["pipeline"];
-    ensure!(
-        pipeline["received"].as_u64() == pipeline["duplicates"].as_u64().map(|count| 2 * count),
-        "out and in: {pipeline}"
-    );
+    let count = |name: &str| pipeline[name].as_u64().context("a count");
+    let single = count("received")?.checked_sub(2 * count("duplicates")?);
+    ensure!(single.is_some_and(|single| single <= 4), "{pipeline}");
     Ok(())
 }
 
@@ -152,13 +159,11 @@ pub(crate) fn loopback() -> Result<()> {
 pub(crate) fn cut_differently() -> Result<()> {
     let net = Middle::router()?;
     // The client cuts; the router puts together again, behind XDP.
-    for arguments in [&["-K", "eth0", "tso", "off", "gso", "off"][..]] {
-        let ethtool = net.client.command("ethtool").args(arguments).output()?;
-        ensure!(ethtool.status.success(), "{ethtool:?}");
-    }
+    run(net.client.command("ethtool").args(["-K", "eth0", "tso", "off", "gso", "off"]))?;
+    run(net.middle.command("ethtool").args(["-K", "left", "gro", "on"]))?;
     let across = (&net.server, SocketAddr::new(net.address, 443));
     let protocols: Vec<String> = (0..200).map(|number| format!("protocol-{number:04}")).collect();
-    let arguments = ["-i", "any", "--hook", "xdp"];
+    let arguments = [WITH_SEGMENTS, &["--hook", "xdp"]].concat();
     let stopped = watch(&net.middle, &net.client, across, &arguments, &protocols.join(","))?;
     for kind in ["client_hello", "server_hello", "handshake"] {
         let told = of(&stopped, kind);
@@ -169,6 +174,73 @@ pub(crate) fn cut_differently() -> Result<()> {
         ensure!(handshake["interfaces"] == json!(["left", "right"]), "{handshake}");
         ensure!(handshake.get("overlap").is_none() && handshake["outcome"] == "completed");
     }
-    ensure!(of(&stopped, "client_hello")[0]["record_length"].as_u64() > Some(2000));
+    // It was as it should be: at XDP no segment was longer than a frame, behind it one was.
+    let lengths = |hook: &str| {
+        let segments = of(&stopped, "segment").into_iter().filter(|event| event["hook"] == hook);
+        segments.filter_map(|event| event["payload_length"].as_u64()).max()
+    };
+    ensure!(lengths("xdp") <= Some(1460) && lengths("tc") > Some(1460), "{stopped:#?}");
+    Ok(())
+}
+
+/// A program that captures until it is interrupted.
+fn capture(net: &Middle, program: &str, arguments: &[&str], listens: &str) -> Result<Process> {
+    let mut command = net.middle.command(program);
+    command.args(arguments);
+    let mut process = Process::spawn(command, None)?;
+    poll::try_until(SOON, &format!("{program} to capture"), || {
+        process.check_alive()?;
+        Ok(process.stderr().iter().any(|line| line.contains(listens)).then_some(()))
+    })?;
+    Ok(process)
+}
+
+/// Whether an event is of both ports, whichever comes first.
+fn is_both(event: &Value) -> bool {
+    let interfaces = &event["interfaces"];
+    event["interface"] == interfaces[0]
+        && (*interfaces == json!(["left", "right"]) || *interfaces == json!(["right", "left"]))
+}
+
+/// `-r` on what others capture of several interfaces: dumpcap, which names them, and tcpdump's cooked capture of
+/// all, which numbers them.
+pub(crate) fn from_files() -> Result<()> {
+    let net = Middle::bridge()?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (several, cooked) = (path("several.pcapng"), path("cooked.pcap"));
+    let dumpcap = ["-i", "left", "-i", "right", "-q", "-a", "duration:3", "-w", &several];
+    let dumpcap = capture(&net, "dumpcap", &dumpcap, "File:")?;
+    let tcpdump = ["-i", "any", "-y", "LINUX_SLL2", "--immediate-mode", "-U", "-Z", "root"];
+    let mut tcpdump =
+        capture(&net, "tcpdump", &[&tcpdump[..], &["-w", &cooked, "tcp"]].concat(), "listening")?;
+    handshakes(&net.client, &net.server, SocketAddr::new(net.address, 443), "h2")?;
+    // At a signal dumpcap leaves what is still in the kernel's buffers.
+    dumpcap.finish(SOON)?;
+    tcpdump.signal(Signal::SIGINT)?;
+    tcpdump.finish(SOON)?;
+    let read = |path: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(binary()?);
+        command.args(["-r", path, "--format", "json"]).args(arguments);
+        let stopped = Sniffer::spawn(command)?.finish(SOON)?;
+        check_counts(&stopped)?;
+        Ok::<_, anyhow::Error>(stopped)
+    };
+    for arguments in [&[][..], WITH_SEGMENTS] {
+        let stopped = read(&several, arguments)?;
+        for kind in ["client_hello", "server_hello", "handshake"] {
+            let told = of(&stopped, kind);
+            ensure!(told.len() == 2, "{kind}: {told:#?}");
+            // dumpcap writes blocks of one interface and the other, in any order.
+            ensure!(told.iter().all(|event| is_both(event)), "{told:#?}");
+        }
+    }
+    check_each(&read(&several, &["--no-dedup"])?, &["left", "right"])?;
+    let stopped = read(&cooked, &[])?;
+    for kind in ["client_hello", "server_hello", "handshake"] {
+        ensure!(of(&stopped, kind).len() == 2, "{kind}: {stopped:#?}");
+    }
+    let pipeline = &stopped.stats()?["pipeline"];
+    ensure!(pipeline["duplicates"].as_u64() > Some(10), "{pipeline}");
     Ok(())
 }

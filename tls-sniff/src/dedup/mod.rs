@@ -32,8 +32,12 @@ use self::{known::Known, queue::Queue};
 pub use self::{queue::MAX_INTERFACES, seen_on::SeenOn};
 use crate::clock::Timestamp;
 
-/// How long a packet waits for its other sightings, ns.
+/// How long a packet waits for its other sightings on this host, ns.
 pub const HOLD: u64 = 10_000_000;
+
+/// The same in a file, ns: who captures several interfaces writes what was seen on each in blocks, a quarter of a
+/// second apart with dumpcap.
+pub const HOLD_IN_FILE: u64 = 1_000_000_000;
 
 /// Packets that wait, and their captured bytes.
 const MAX_HELD: usize = 4096;
@@ -56,15 +60,22 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Dedup {
     on: bool,
+    hold: u64,
     known: Known,
     queue: Queue,
 }
 
 impl Dedup {
-    /// With nothing held. `on`: else every sighting is a packet and goes on at once.
+    /// Packets wait for `hold`, ns.
     #[must_use]
-    pub fn new(on: bool) -> Self {
-        Self { on, known: Known::default(), queue: Queue::default() }
+    pub fn new(hold: u64) -> Self {
+        Self { on: true, hold, known: Known::default(), queue: Queue::default() }
+    }
+
+    /// Every sighting is a packet and goes on at once.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { on: false, ..Self::new(0) }
     }
 
     /// Takes a sighting, at `timestamp` of the wall clock; what is due by its time goes on first.
@@ -89,13 +100,14 @@ impl Dedup {
     /// When something is due, on the events' clock; `None` if nothing is held.
     #[must_use]
     pub fn due(&self) -> Option<u64> {
-        self.queue.first_seen().map(|first| first.saturating_add(HOLD))
+        self.queue.first_seen().map(|first| first.saturating_add(self.hold))
     }
 
     /// Lets go on what is due by `now`, on the events' clock. After a jump of that clock, as a file may have one,
     /// that is everything.
     pub fn release_due(&mut self, now: u64, sink: Sink<'_>) {
-        while self.queue.first_seen().is_some_and(|first| now.abs_diff(first) >= HOLD) {
+        let hold = self.hold;
+        while self.queue.first_seen().is_some_and(|first| now.abs_diff(first) >= hold) {
             self.queue.release(sink);
         }
     }

@@ -26,7 +26,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self { dedup: Dedup::new(true), told: Vec::new(), sightings: 0, duplicates: 0 }
+        Self { dedup: Dedup::new(HOLD), told: Vec::new(), sightings: 0, duplicates: 0 }
     }
 
     /// A sighting of the packet with a sequence number.
@@ -229,7 +229,7 @@ fn whole_packets_are_held() {
         ..EventHeader::default()
     };
     let event = Event::new(header, &packet[9..16], Some(packet)).unwrap();
-    let mut dedup = Dedup::new(true);
+    let mut dedup = Dedup::new(HOLD);
     let mut count = 0;
     dedup.event(&event, Timestamp(1), &mut |_, _, _| panic!("too early"));
     dedup.release_all(&mut |again, at, on| {
@@ -241,7 +241,7 @@ fn whole_packets_are_held() {
 
 #[test]
 fn off_holds_nothing() {
-    let mut run = Run { dedup: Dedup::new(false), ..Run::new() };
+    let mut run = Run { dedup: Dedup::off(), ..Run::new() };
     for _ in 0..2 {
         run.see(1000, 1, (1, IN), b"x");
         run.see(1000, 1, (2, IN), b"x");
