@@ -8,6 +8,7 @@ use std::{fs, io::Write as _, time::Instant};
 
 use tls_sniff::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::Seen,
     session::{Limits, Sessions},
 };
@@ -65,7 +66,7 @@ fn main() -> std::io::Result<()> {
         };
         let Ok(event) = Event::new(header, &hello, None) else { continue };
         let seen = Seen::of(&event, Timestamp(i64::from(number) * 1000));
-        sessions.event(&event, None, seen, &mut |_| partial += 1);
+        sessions.event(&event, SeenOn::default(), seen, &mut |_| partial += 1);
         if number == next {
             next *= 2;
             let mebibytes = |bytes: usize| bytes / (1 << 20);

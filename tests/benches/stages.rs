@@ -6,6 +6,7 @@ use std::{fs, hint::black_box};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tls_sniff::{
     clock::Timestamp,
+    dedup::SeenOn,
     filter::PacketFilter,
     observation::{EventKind, Observation, Seen},
     reassembly::Stream,
@@ -39,6 +40,7 @@ impl Owned {
             packet: self.bytes.as_slice().into(),
             interface: None,
             interface_index: 0,
+            several_interfaces: false,
             direction: tls_sniff_common::flow::Direction::Unknown,
             offset: 0,
         }
@@ -126,7 +128,7 @@ fn decode(criterion: &mut Criterion) {
                     };
                     for bytes in &events {
                         let Ok(event) = Event::decode(bytes) else { continue };
-                        sessions.event(&event, None, seen(&event), &mut take);
+                        sessions.event(&event, SeenOn::default(), seen(&event), &mut take);
                     }
                     sessions.finish(&mut take);
                 },

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`runner`], [`need`] | the test runner, and what a test needs of the machine |
 //! | [`poll`], [`process`] | waiting under a deadline; a child process, killed on drop |
-//! | [`netns`], [`veth`] | network namespaces, and two of them joined by a veth pair |
+//! | [`netns`], [`veth`], [`middle`] | network namespaces, two of them joined by a veth pair, three in a row |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
@@ -21,6 +21,7 @@
 pub mod capture;
 pub mod frame;
 pub mod fuzz;
+pub mod middle;
 pub mod need;
 pub mod netns;
 pub mod packet_socket;

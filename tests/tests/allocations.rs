@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use tls_sniff::{
     clock::Timestamp,
+    dedup::SeenOn,
     filter::PacketFilter,
     observation::Seen,
     session::{Limits, Sessions},
@@ -47,6 +48,7 @@ impl Run {
             packet: bytes.into(),
             interface: None,
             interface_index: 0,
+            several_interfaces: false,
             direction: Direction::Unknown,
             offset: 0,
         };
@@ -54,7 +56,7 @@ impl Run {
         let event = examined.event;
         let seen = Seen::of(&event, Timestamp(self.now));
         let told = &mut self.told;
-        self.sessions.event(&event, None, seen, &mut |_| *told += 1);
+        self.sessions.event(&event, SeenOn::default(), seen, &mut |_| *told += 1);
         true
     }
 }

@@ -12,6 +12,8 @@ use tls_sniff_tests::{
 mod attach;
 #[path = "live/captures.rs"]
 mod captures;
+#[path = "live/dedup.rs"]
+mod dedup;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -44,6 +46,16 @@ pub(crate) const DUMPED: &[Need] = &[
     Need::Tool("capinfos"),
     Need::Tool("ethtool"),
 ];
+pub(crate) const ETHTOOL: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl"), Need::Tool("ethtool")];
+pub(crate) const CAPTURED: &[Need] = &[
+    Need::Root,
+    Need::Tool("ip"),
+    Need::Tool("ss"),
+    Need::Tool("openssl"),
+    Need::Tool("dumpcap"),
+    Need::Tool("tcpdump"),
+];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
 fn main() -> ExitCode {
@@ -73,6 +85,11 @@ fn main() -> ExitCode {
         test("capture_scopes_at_xdp", DUMPED, || captures::scopes("xdp")),
         test("capture_comments_and_interfaces", DUMPED, captures::comments),
         test("capture_with_secrets_is_decrypted", DUMPED, captures::secrets),
+        test("bridged_handshake_is_told_once", TLS, dedup::bridge),
+        test("routed_handshake_is_told_once", TLS, dedup::router),
+        test("loopback_handshake_is_told_once", TLS, dedup::loopback),
+        test("segments_cut_differently_are_told_once", ETHTOOL, dedup::cut_differently),
+        test("files_of_several_interfaces_are_told_once", CAPTURED, dedup::from_files),
         test("any_port_is_recognised", TLS, handshakes::any_port),
         test("corpus_replayed_at_tc_as_from_the_file", CORPUS, || {
             replay::corpus_like_offline("tc")

@@ -39,6 +39,10 @@ pub(crate) struct Cli {
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tc_attach", "xdp_mode", "tc_order", "ring_bytes"])]
     pub(crate) read: Option<PathBuf>,
 
+    /// Show a packet that crosses several interfaces once for each, not once with all of them
+    #[arg(long)]
+    pub(crate) no_dedup: bool,
+
     /// Where ingress is watched; egress is always watched at tc
     #[arg(long, value_name = "HOOK", default_value = "tc")]
     pub(crate) hook: Hook,

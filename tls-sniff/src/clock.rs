@@ -6,6 +6,12 @@
 
 use nix::time::{ClockId, clock_gettime};
 
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock of the kernel's events.
+#[must_use]
+pub fn kernel_now() -> u64 {
+    u64::try_from(nanoseconds(ClockId::CLOCK_MONOTONIC)).unwrap_or(0)
+}
+
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);

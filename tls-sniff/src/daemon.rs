@@ -3,7 +3,8 @@
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
 //!  select ────────┼ link change ──► compare interfaces with what is attached
-//!                 ├ ring readable ──► a bounded batch through the pipeline
+//!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
+//!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ a second passed ► handshakes that fell silent
 //!
 //!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
@@ -25,7 +26,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     attach::{AttachOptions, Attacher},
-    clock::{KernelClock, Timestamp},
+    clock::{self, KernelClock, Timestamp},
+    dedup::{Dedup, HOLD, SeenOn, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
@@ -46,6 +48,9 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How often handshakes are looked after that have fallen silent.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The index of loopback in every network namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
+
 /// Which interfaces to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -60,6 +65,16 @@ impl Selection {
         match self {
             Self::Any => interface.up,
             Self::Named(names) => names.contains(&interface.name),
+        }
+    }
+
+    /// Whether a packet may be seen more than once: on several interfaces, or on its way out of loopback and in
+    /// again.
+    fn sees_twice(&self, found: &[Interface]) -> bool {
+        let loopback = |interface: &Interface| interface.index == LOOPBACK && self.wants(interface);
+        match self {
+            Self::Any => true,
+            Self::Named(names) => names.len() > 1 || found.iter().any(loopback),
         }
     }
 }
@@ -95,11 +110,13 @@ pub async fn run(options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let ring = Ring::new(programs.take_ring()?, options.load.ring_len)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
+    let dedup = options.pipeline.dedup && options.selection.sees_twice(&found);
     let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
     let mut live = Live {
         selection: options.selection,
         attacher: Attacher::new(programs, options.attach),
         reader: Reader {
+            dedup: if dedup { Dedup::new(HOLD) } else { Dedup::off() },
             pipeline,
             clock: KernelClock::measure(),
             names: BTreeMap::new(),
@@ -153,6 +170,7 @@ struct Live {
 
 /// What turns the ring's bytes into output.
 struct Reader {
+    dedup: Dedup,
     pipeline: Pipeline,
     clock: KernelClock,
     names: BTreeMap<u32, String>,
@@ -204,7 +222,9 @@ impl Live {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.reader.pipeline.is_done() {
             let Self { ring, reader, .. } = self;
+            let due = reader.dedup.due();
             tokio::select! {
+                biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
                 _ = tick.tick() => reader.tick(),
@@ -213,6 +233,8 @@ impl Live {
                     read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
                     reader.flush();
                 }
+                // The last: in the ring may be other sightings of what is held.
+                () = passed(due) => reader.release_due(),
             }
         }
         Ok(())
@@ -270,6 +292,7 @@ impl Live {
         let Some(name) = self.attacher.detach(index) else { return };
         let Self { ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes));
+        reader.release_all();
         reader.flush();
         tracing::info!("{name} is gone");
         if self.attacher.names().is_empty() {
@@ -285,6 +308,7 @@ impl Live {
         let hooks = reader.counters.read()?;
         // What a program that was still running put there between the two.
         ring.drain(|bytes| reader.event(bytes));
+        reader.release_all();
         reader.warn_of_loss(&hooks);
         let finished = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
         let dropped = finished.stats.pipeline.dropped;
@@ -298,6 +322,26 @@ impl Live {
 /// What an event's packet starts with.
 const fn link_type(event: &Event<'_>) -> u32 {
     if event.header.marks & marks::RAW_IP != 0 { LINKTYPE_RAW } else { LINKTYPE_ETHERNET }
+}
+
+/// Resolves when it is `due` on the kernel's clock; never if nothing is.
+async fn passed(due: Option<u64>) {
+    let Some(due) = due else { return std::future::pending().await };
+    tokio::time::sleep(Duration::from_nanos(due.saturating_sub(clock::kernel_now()))).await;
+}
+
+/// Hands a packet that was seen on `interfaces` to the pipeline.
+fn hand_on(
+    pipeline: &mut Pipeline,
+    names: &BTreeMap<u32, String>,
+    event: &Event<'_>,
+    timestamp: Timestamp,
+    interfaces: &[u32],
+) {
+    let name = |index: u32| names.get(&index).map(String::as_str);
+    SeenOn::of(interfaces, name, |on| {
+        pipeline.event(event, Sighting { timestamp, on, link_type: link_type(event) });
+    });
 }
 
 /// The hooks that packets came through.
@@ -317,12 +361,31 @@ impl Reader {
                 return;
             }
         };
-        let sighting = Sighting {
-            timestamp: self.clock.wall(event.header.timestamp),
-            interface: self.names.get(&event.header.interface).map(String::as_str),
-            link_type: link_type(&event),
-        };
-        self.pipeline.event(&event, sighting);
+        let timestamp = self.clock.wall(event.header.timestamp);
+        let Self { dedup, pipeline, names, .. } = self;
+        let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
+            hand_on(pipeline, names, event, timestamp, interfaces);
+        });
+        if taken == Taken::Duplicate {
+            pipeline.duplicate();
+        }
+    }
+
+    /// What is held has waited for long enough.
+    fn release_due(&mut self) {
+        let Self { dedup, pipeline, names, .. } = self;
+        dedup.release_due(clock::kernel_now(), &mut |event, timestamp, interfaces| {
+            hand_on(pipeline, names, event, timestamp, interfaces);
+        });
+        self.flush();
+    }
+
+    /// Nothing more is waited for.
+    fn release_all(&mut self) {
+        let Self { dedup, pipeline, names, .. } = self;
+        dedup.release_all(&mut |event, timestamp, interfaces| {
+            hand_on(pipeline, names, event, timestamp, interfaces);
+        });
     }
 
     /// A second has passed. What is still in the ring is older than now: a little patience lets it speak first.

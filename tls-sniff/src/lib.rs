@@ -4,9 +4,9 @@
 //!  cli, run      arguments → run → exit code
 //!  daemon        a live run        offline     a capture file
 //!   load, attach the kernel programs           interfaces  which interfaces there are
-//!   source       ring buffer | capture file ─► pipeline: session ─► observation ─► selection ─► sink
-//!                                               reassembly: bytes in order              recorder: packets
-//!                                               tls: what the bytes mean
+//!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
+//!                                                         reassembly: bytes in order    recorder: packets
+//!                                                         tls: what the bytes mean
 //! ```
 //!
 //! No stage imports a later one, and only `load`, `attach` and `source::ring` know aya.
@@ -18,6 +18,7 @@ pub mod attach;
 mod cli;
 pub mod clock;
 pub mod daemon;
+pub mod dedup;
 pub mod ending;
 pub mod error;
 pub mod filter;

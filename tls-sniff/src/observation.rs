@@ -14,6 +14,7 @@ use tls_sniff_common::{
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     tls::{
         alert::Alert,
         certificate::Chain,
@@ -43,8 +44,8 @@ pub enum Observation<'a> {
 pub struct SegmentObservation<'a> {
     /// When and how.
     pub seen: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces.
+    pub on: SeenOn<'a>,
     /// What it says.
     pub event: &'a Event<'a>,
 }
@@ -145,8 +146,8 @@ impl Seen {
 pub struct MessageObservation<'a> {
     /// The segment that completed it.
     pub seen: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces that this segment was seen on.
+    pub on: SeenOn<'a>,
     /// Who sent it.
     pub source: SocketAddr,
     /// To whom it went.
@@ -390,8 +391,8 @@ pub struct HandshakeObservation<'a> {
     pub timestamp: Timestamp,
     /// The first segment.
     pub first: Seen,
-    /// The interface by name, if there is one.
-    pub interface: Option<&'a str>,
+    /// The interfaces that segments of it were seen on, the first one's first.
+    pub on: SeenOn<'a>,
     /// Who sent the ClientHello.
     pub client: SocketAddr,
     /// Who answered.

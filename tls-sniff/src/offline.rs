@@ -1,6 +1,7 @@
 //! Reading a capture file: the kernel's walk, gate and events on its frames, then the same pipeline.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -12,12 +13,14 @@ use std::{
 
 use tls_sniff_common::{
     counters::{COUNTERS, Counter, CounterBlock},
+    event::Event,
     flow::Hook,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
+    dedup::{Dedup, HOLD_IN_FILE, SeenOn, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
@@ -81,10 +84,12 @@ fn read_all(
     } else {
         CaptureFile::open(path)?
     };
-    let mut pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
+    let pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
+    let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);
-    let read = read(&mut file, from_pipe, options, &mut pipeline, &mut counters, more);
+    let read = read(&mut file, from_pipe, options, &mut reader, &mut counters, more);
+    reader.release_all();
     if read.is_err() && counters == [0; COUNTERS] && file.skipped().next().is_none() {
         // Nothing was read: there is nothing to account for.
         return read;
@@ -96,8 +101,93 @@ fn read_all(
         );
     }
     let skipped = file.skipped().map(|(link_type, _, frames)| (link_type, frames)).collect();
-    ended(pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT))?;
+    ended(reader.pipeline.finish(vec![(Hook::File, counters)], skipped, FINISH_LIMIT))?;
     read
+}
+
+/// What turns events into output.
+struct Reader {
+    pipeline: Pipeline,
+    dedup: Dedup,
+    wants_dedup: bool,
+    /// Those of the section at hand, by index.
+    interfaces: Interfaces,
+}
+
+type Interfaces = BTreeMap<u32, Interface>;
+
+/// An interface of a file.
+struct Interface {
+    name: Option<String>,
+    link_type: u32,
+}
+
+impl Reader {
+    fn new(pipeline: Pipeline, wants_dedup: bool) -> Self {
+        Self { pipeline, dedup: Dedup::new(HOLD_IN_FILE), wants_dedup, interfaces: BTreeMap::new() }
+    }
+
+    fn event(&mut self, frame: &Frame<'_>, event: &Event<'_>) {
+        let timestamp = Timestamp(frame.timestamp_ns);
+        if !(self.wants_dedup && frame.several_interfaces) {
+            // Here, a repetition is a retransmission.
+            self.release_all();
+            let Frame { interface, link_type, .. } = *frame;
+            let on = SeenOn::one(interface);
+            return self.pipeline.event(event, Sighting { timestamp, on, link_type });
+        }
+        self.know(frame);
+        let Self { pipeline, dedup, interfaces, .. } = self;
+        let taken = dedup.event(event, timestamp, &mut |event, timestamp, seen_on| {
+            hand_on(pipeline, interfaces, event, timestamp, seen_on);
+        });
+        if taken == Taken::Duplicate {
+            pipeline.duplicate();
+        }
+    }
+
+    /// Keeps what is known of a frame's interface for when its packet goes on. A new section numbers anew.
+    fn know(&mut self, frame: &Frame<'_>) {
+        let Frame { interface_index, interface, link_type, .. } = *frame;
+        match self.interfaces.get(&interface_index) {
+            Some(it) if it.name.as_deref() == interface && it.link_type == link_type => return,
+            Some(_) => self.release_all(),
+            None => {}
+        }
+        let interface = Interface { name: interface.map(str::to_owned), link_type };
+        self.interfaces.insert(interface_index, interface);
+    }
+
+    /// Time passes with every frame.
+    fn release_due(&mut self, frame: &Frame<'_>) {
+        let Self { pipeline, dedup, interfaces, .. } = self;
+        let now = u64::try_from(frame.timestamp_ns).unwrap_or(0);
+        dedup.release_due(now, &mut |event, timestamp, seen_on| {
+            hand_on(pipeline, interfaces, event, timestamp, seen_on);
+        });
+    }
+
+    fn release_all(&mut self) {
+        let Self { pipeline, dedup, interfaces, .. } = self;
+        dedup.release_all(&mut |event, timestamp, seen_on| {
+            hand_on(pipeline, interfaces, event, timestamp, seen_on);
+        });
+    }
+}
+
+/// Hands a packet that was seen on interfaces with these indices to the pipeline.
+fn hand_on(
+    pipeline: &mut Pipeline,
+    interfaces: &Interfaces,
+    event: &Event<'_>,
+    timestamp: Timestamp,
+    seen_on: &[u32],
+) {
+    let link_type = interfaces.get(&event.header.interface).map_or(0, |it| it.link_type);
+    let name = |index: u32| interfaces.get(&index)?.name.as_deref();
+    SeenOn::of(seen_on, name, |on| {
+        pipeline.event(event, Sighting { timestamp, on, link_type });
+    });
 }
 
 /// `live`: somebody may be waiting for what a pipe brings, so events do not wait for a full batch.
@@ -105,7 +195,7 @@ fn read(
     file: &mut CaptureFile<Box<dyn io::Read>>,
     live: bool,
     options: &OfflineOptions,
-    pipeline: &mut Pipeline,
+    reader: &mut Reader,
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
@@ -114,12 +204,12 @@ fn read(
         && let Some(frame) = file.next()?
     {
         count(counters, Counter::Seen);
-        let outcome = observe(&frame, &examiner, pipeline, counters);
+        let outcome = observe(&frame, &examiner, reader, counters);
         count(counters, outcome);
-        if live && outcome == Counter::Emitted {
-            pipeline.flush();
+        if live {
+            reader.pipeline.flush();
         }
-        if pipeline.is_done() || pipeline.is_closed() {
+        if reader.pipeline.is_done() || reader.pipeline.is_closed() {
             break;
         }
     }
@@ -136,9 +226,10 @@ fn count(counters: &mut CounterBlock, counter: Counter) {
 fn observe(
     frame: &Frame<'_>,
     examiner: &Examiner,
-    pipeline: &mut Pipeline,
+    reader: &mut Reader,
     counters: &mut CounterBlock,
 ) -> Counter {
+    reader.release_due(frame);
     let Examined { event, evicted } = match examiner.examine(frame) {
         Ok(examined) => examined,
         Err(skipped) => return skipped,
@@ -146,8 +237,6 @@ fn observe(
     if evicted {
         count(counters, Counter::FlowEvicted);
     }
-    let Frame { timestamp_ns, interface, link_type, .. } = *frame;
-    let sighting = Sighting { timestamp: Timestamp(timestamp_ns), interface, link_type };
-    pipeline.event(&event, sighting);
+    reader.event(frame, &event);
     Counter::Emitted
 }

@@ -15,6 +15,7 @@ use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
     observation::{
@@ -36,8 +37,8 @@ use crate::{
 pub struct Sighting<'a> {
     /// When.
     pub timestamp: Timestamp,
-    /// The interface by name.
-    pub interface: Option<&'a str>,
+    /// The interfaces by name.
+    pub on: SeenOn<'a>,
     /// What its packet starts with, by the LINKTYPE registry.
     pub link_type: u32,
 }
@@ -53,6 +54,8 @@ pub struct PipelineOptions {
     pub handshakes: HandshakeFilter,
     /// Stop after this many observations; packets, if no events are written.
     pub count: Option<u64>,
+    /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
+    pub dedup: bool,
 }
 
 impl PipelineOptions {
@@ -191,7 +194,7 @@ impl Outlets {
     /// The packet of an event, after what it completed was observed.
     fn packet(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
         let Self { recorder: Some(recorder), selection, .. } = self else { return };
-        let Sighting { timestamp, interface, link_type } = sighting;
+        let Sighting { timestamp, on: SeenOn { interface, .. }, link_type } = sighting;
         let mut released = std::mem::take(&mut self.released);
         let fate = match selection.takes_packets_alone() {
             true if event.is_selected() => Fate::Pass,
@@ -232,7 +235,11 @@ impl Pipeline {
         let capture =
             sinks.capture.map(|capture| Capture::start(capture, when_full)).transpose()?;
         let lines = sinks.formatter.map(lines).transpose().map_err(no_thread)?;
-        let application_data = options.application_data();
+        let limits = Limits {
+            application_data: options.application_data(),
+            per_interface: !options.dedup,
+            ..Limits::default()
+        };
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
         let outlets = Outlets {
             options,
@@ -244,7 +251,7 @@ impl Pipeline {
             context: 0,
             released: Vec::new(),
         };
-        let sessions = Sessions::new(Limits { application_data, ..Limits::default() });
+        let sessions = Sessions::new(limits);
         Ok(Self { sessions, outlets, started: Instant::now() })
     }
 
@@ -259,10 +266,10 @@ impl Pipeline {
             recorder.begin();
         }
         if outlets.options.events.contains(&EventKind::Segment) {
-            let segment = SegmentObservation { seen, interface: sighting.interface, event };
+            let segment = SegmentObservation { seen, on: sighting.on, event };
             outlets.observation(&Observation::Segment(segment), None);
         }
-        sessions.event(event, sighting.interface, seen, &mut |observation| {
+        sessions.event(event, sighting.on, seen, &mut |observation| {
             outlets.observation(observation, ends.as_ref());
         });
         outlets.packet(event, sighting);
@@ -273,6 +280,13 @@ impl Pipeline {
         let Self { sessions, outlets, .. } = self;
         sessions.tick(now, &mut |observation| outlets.observation(observation, None));
         outlets.selection.tick(now);
+    }
+
+    /// Takes note of an event of a packet that was taken before.
+    pub const fn duplicate(&mut self) {
+        let counters = &mut self.outlets.counters;
+        counters.received += 1;
+        counters.duplicates += 1;
     }
 
     /// Takes note of bytes that were no event, and returns how many such there were.

@@ -61,7 +61,13 @@ fn run(cli: Cli) -> Result<(), Error> {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let sinks = Sinks { formatter, capture: cli.capture.options(explanation.in_one_line()) };
-    let pipeline = PipelineOptions { events, filter: filter.clone(), handshakes, count: cli.count };
+    let pipeline = PipelineOptions {
+        events,
+        filter: filter.clone(),
+        handshakes,
+        count: cli.count,
+        dedup: !cli.no_dedup,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -19,6 +19,7 @@
 
 mod connection;
 mod history;
+mod interfaces;
 mod key;
 mod progress;
 mod records;

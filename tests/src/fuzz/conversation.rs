@@ -2,6 +2,7 @@
 
 use tls_sniff::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::{Observation, Seen},
     session::{Limits, Sessions},
 };
@@ -68,7 +69,7 @@ pub fn conversation(mut bytes: &[u8]) {
                 write(observation, &mut out);
             }
         };
-        sessions.event(&event, None, seen, &mut take);
+        sessions.event(&event, SeenOn::default(), seen, &mut take);
         assert!(sessions.len() <= limits.connections && sessions.memory() <= limits.bytes);
     }
     sessions.finish(&mut |observation| {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tls_sniff::{
     clock::Timestamp,
+    dedup::SeenOn,
     filter::PacketFilter,
     observation::{Facts, MessageObservation, Observation, Seen},
     session::{Limits, Sessions},
@@ -53,7 +54,7 @@ fn tell(said: &Said<'_>) {
     write(
         &Observation::Message(MessageObservation {
             seen: SEEN,
-            interface: Some("eth0"),
+            on: SeenOn::one(Some("eth0")),
             source: end,
             destination: end,
             community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
@@ -126,7 +127,7 @@ pub fn event(bytes: &[u8]) {
     let mut sessions = Sessions::new(Limits::default());
     let mut out = Vec::new();
     let seen = Seen::of(&event, SEEN.timestamp);
-    sessions.event(&event, Some("eth0"), seen, &mut |told| write(told, &mut out));
+    sessions.event(&event, SeenOn::one(Some("eth0")), seen, &mut |told| write(told, &mut out));
     sessions.finish(&mut |told| write(told, &mut out));
 }
 
@@ -143,7 +144,8 @@ pub fn capture_file(bytes: &[u8]) {
         let Ok(examined) = examiner.examine(&frame) else { continue };
         let event = examined.event;
         let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
-        sessions.event(&event, frame.interface, seen, &mut |told| write(told, &mut out));
+        sessions
+            .event(&event, SeenOn::one(frame.interface), seen, &mut |told| write(told, &mut out));
     }
     sessions.finish(&mut |told| write(told, &mut out));
     assert_eq!((sessions.len(), sessions.memory()), (0, 0));

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use tls_sniff_tests::{
     frame::{Frame, client_hello},
     netns::Namespace,
@@ -30,12 +31,13 @@ fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
     namespace.ip(&["link", "set", "dev", two, "up"]).map(drop)
 }
 
-/// Sends hellos until one was seen: an interface that just came up drops frames until the kernel has
-/// given it its queue, which happens some time after it is up by all that can be asked.
-fn send_until(socket: &PacketSocket, port: u16, seen: impl Fn() -> bool) -> Result<()> {
-    let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build();
+/// Sends hellos, each of a connection of its own, until one was seen: an interface that just came up drops frames
+/// until the kernel has given it its queue, which happens some time after it is up by all that can be asked.
+fn send_until(socket: &PacketSocket, first_port: u16, seen: impl Fn() -> bool) -> Result<()> {
+    let mut ports = first_port..;
     poll::try_until(SOON, "a hello to be seen", || {
-        socket.send(&frame)?;
+        let port = ports.next().context("a port")?;
+        socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build())?;
         Ok(seen().then_some(()))
     })
 }
@@ -69,17 +71,16 @@ pub(crate) fn any_follows() -> Result<()> {
             };
             (count("late-a") > round && count("late-b") > round).then_some(())
         })?;
-        let port = 5000 + u16::try_from(round)?;
         let socket = PacketSocket::open(namespace, "late-a")?;
-        for (interface, direction) in [("late-a", "egress"), ("late-b", "ingress")] {
-            send_until(&socket, port, || {
-                sniffer.events().iter().any(|event| {
-                    event["source_port"] == port
-                        && event["interface"] == interface
-                        && event["direction"] == direction
-                })
-            })?;
-        }
+        let first_port = 5000 + 10_000 * u16::try_from(round)?;
+        send_until(&socket, first_port, || {
+            sniffer.events().iter().any(|event| {
+                event["source_port"].as_u64() >= Some(first_port.into())
+                    && event["interface"] == "late-a"
+                    && event["direction"] == "egress"
+                    && event["interfaces"] == json!(["late-a", "late-b"])
+            })
+        })?;
         namespace.ip(&["link", "delete", "late-a"])?;
         poll::until(SOON, "the log to say that they are gone", || {
             let log = sniffer.stderr();

@@ -32,6 +32,8 @@ pub struct PipelineCounters {
     pub received: u64,
     /// Events that were no events of this build.
     pub undecodable: u64,
+    /// Events of packets that were seen elsewhere before; all others go to the sessions.
+    pub duplicates: u64,
     /// Events of connections that are no longer, or not yet, in their handshake, and say nothing alone.
     pub unrelated: u64,
     /// Segments with more messages than are taken of one: what is beyond is no observation.

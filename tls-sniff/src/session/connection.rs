@@ -7,6 +7,7 @@ use tls_sniff_common::{
 };
 
 use super::{
+    interfaces::Interfaces,
     key::Key,
     progress::Close,
     side::{Piece, Side},
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::{HandshakeObservation, Observation, Outcome, Party, Seen},
     tls::message::Partial,
 };
@@ -22,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Connection {
     key: Key,
-    interface: Option<Box<str>>,
+    interfaces: Interfaces,
     sides: [Side; 2],
     story: Story,
     first: Seen,
@@ -47,10 +49,10 @@ struct TcpTimes {
 }
 
 impl Connection {
-    pub(super) fn new(key: Key, interface: Option<&str>, seen: Seen) -> Self {
+    pub(super) fn new(key: Key, seen: Seen) -> Self {
         Self {
             key,
-            interface: interface.map(Into::into),
+            interfaces: Interfaces::default(),
             sides: <[Side; 2]>::default(),
             story: Story { community_id: key.community_id(), ..Story::default() },
             first: seen,
@@ -66,8 +68,11 @@ impl Connection {
     /// Heap bytes held, and its own.
     pub(super) fn memory(&self) -> usize {
         let [one, other] = &self.sides;
-        let interface = self.interface.as_ref().map_or(0, |name| name.len());
-        size_of::<Self>() + interface + one.memory() + other.memory() + self.story.memory()
+        size_of::<Self>()
+            + self.interfaces.memory()
+            + one.memory()
+            + other.memory()
+            + self.story.memory()
     }
 
     /// When its last segment was seen.
@@ -109,6 +114,7 @@ impl Connection {
         event: &Event<'_>,
         side: usize,
         start: Start,
+        on: SeenOn<'_>,
         seen: Seen,
         observe: Observe<'_>,
     ) -> bool {
@@ -118,6 +124,7 @@ impl Connection {
         if self.is_over() || !near {
             return false;
         }
+        self.interfaces.add(on);
         self.last = seen;
         self.last_clock = header.timestamp.max(self.last_clock);
         if matches!(start, Start::Hello(_)) {
@@ -149,7 +156,7 @@ impl Connection {
             let silent = peer.is_silent();
             let mut told = Told {
                 key: &self.key,
-                interface: self.interface.as_deref(),
+                on,
                 side,
                 seen,
                 silent,
@@ -172,6 +179,7 @@ impl Connection {
         event: &Event<'_>,
         side: usize,
         start: Start,
+        on: SeenOn<'_>,
         seen: Seen,
         observe: Observe<'_>,
     ) -> bool {
@@ -183,10 +191,8 @@ impl Connection {
             length: event.header.payload_len,
             start,
         };
-        let Self { key, interface, sides, story, .. } = &mut self;
-        let interface = interface.as_deref();
-        let mut told =
-            Told { key, interface, side, seen, silent: true, story, observe, messages: 0 };
+        let Self { key, sides, story, .. } = &mut self;
+        let mut told = Told { key, on, side, seen, silent: true, story, observe, messages: 0 };
         if let Some(ours) = sides.get_mut(side) {
             ours.join_midway(sequence);
             ours.segment(&piece, &mut |item| told.item(item));
@@ -294,7 +300,7 @@ impl Connection {
         for ((side, ours), silent) in [first, second].into_iter().enumerate().zip(silent) {
             let mut told = Told {
                 key: &self.key,
-                interface: self.interface.as_deref(),
+                on: SeenOn::one(self.interfaces.last()),
                 side,
                 seen: self.last,
                 silent,
@@ -364,10 +370,11 @@ impl Connection {
             .missing()
             .or_else(|| (!story.asked && story.server_hello.is_some()).then_some(Partial::Lost))
             .filter(|missing| *missing != Partial::End || outcome != Outcome::Completed);
+        let names = self.interfaces.names();
         observe(&Observation::Handshake(HandshakeObservation {
             timestamp: now,
             first: self.first,
-            interface: self.interface.as_deref(),
+            on: SeenOn::all(&names),
             client: client_address,
             server: server_address,
             community_id: &story.community_id,

@@ -12,9 +12,10 @@ use tls_sniff_common::{
 /// An end of a connection: address, port.
 type End = (WireAddress, u16);
 
-/// A connection as seen at one interface. The lower end comes first, so that both directions agree.
+/// A connection. The lower end comes first, so that both directions agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
+    /// Where it was seen, if the same connection elsewhere is another one; else 0.
     interface: u32,
     ipv6: bool,
     ends: [End; 2],
@@ -22,7 +23,7 @@ pub(super) struct Key {
 
 impl Key {
     /// The connection of an event, and the side that sent it: 0 for the lower end.
-    pub(super) fn of(event: &Event<'_>) -> (Self, usize) {
+    pub(super) fn of(event: &Event<'_>, per_interface: bool) -> (Self, usize) {
         let header = &event.header;
         let source = (header.source, header.source_port);
         let destination = (header.destination, header.destination_port);
@@ -31,7 +32,8 @@ impl Key {
         } else {
             ([destination, source], 1)
         };
-        (Self { interface: header.interface, ipv6: event.ip == IpVersion::V6, ends }, side)
+        let interface = if per_interface { header.interface } else { 0 };
+        (Self { interface, ipv6: event.ip == IpVersion::V6, ends }, side)
     }
 
     /// The two ends.

@@ -3,6 +3,7 @@
 use super::{history::History, key::Key, progress::Progress, records::Item};
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::{Facts, MessageObservation, Observation, Party, Seen},
     tls::{
         certificate::Chain,
@@ -43,7 +44,7 @@ pub(super) struct Story {
 /// Takes the messages of one segment.
 pub(super) struct Told<'a> {
     pub(super) key: &'a Key,
-    pub(super) interface: Option<&'a str>,
+    pub(super) on: SeenOn<'a>,
     pub(super) side: usize,
     pub(super) seen: Seen,
     /// Nothing was seen of the peer.
@@ -70,7 +71,7 @@ impl Told<'_> {
         let (source, destination) = if self.side == 0 { (first, second) } else { (second, first) };
         (self.observe)(&Observation::Message(MessageObservation {
             seen: self.seen,
-            interface: self.interface,
+            on: self.on,
             source,
             destination,
             community_id: &self.story.community_id,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::{Observation, Seen},
 };
 
@@ -26,6 +27,8 @@ pub struct Limits {
     pub silence: i64,
     /// Whether application data outside of handshakes is told.
     pub application_data: bool,
+    /// Whether a connection that is seen on two interfaces is two.
+    pub per_interface: bool,
 }
 
 impl Default for Limits {
@@ -35,6 +38,7 @@ impl Default for Limits {
             bytes: 64 << 20,
             silence: 30_000_000_000,
             application_data: false,
+            per_interface: false,
         }
     }
 }
@@ -149,13 +153,13 @@ impl Sessions {
     pub fn event(
         &mut self,
         event: &Event<'_>,
-        interface: Option<&str>,
+        on: SeenOn<'_>,
         seen: Seen,
         observe: &mut dyn FnMut(&Observation<'_>),
     ) {
         self.tick(seen.timestamp, observe);
         let start = start_of(event.payload, event.header.payload_len);
-        let (key, side) = Key::of(event);
+        let (key, side) = Key::of(event, self.limits.per_interface);
         if let Some(entry) = self.entries.get_mut(&key)
             && entry.connection.is_succeeded_by(event, start, side)
         {
@@ -165,14 +169,14 @@ impl Sessions {
         match self.entries.get(&key) {
             // What overtook its hello carries the time of the SYN.
             None if matches!(start, Start::Hello(_)) || event.header.syn_time != 0 => {
-                self.insert(key, Connection::new(key, interface, seen));
+                self.insert(key, Connection::new(key, seen));
             }
             Some(entry) if !entry.connection.is_over() || !entry.connection.is_new(event, side) => {
             }
-            _ => return self.alone(key, event, side, start, interface, seen, observe),
+            _ => return self.alone(key, event, side, start, on, seen, observe),
         }
         if let Some(entry) = self.entries.get_mut(&key) {
-            let crowded = entry.connection.event(event, side, start, seen, observe);
+            let crowded = entry.connection.event(event, side, start, on, seen, observe);
             self.counters.crowded_segments += u64::from(crowded);
         }
         self.settle(&key);
@@ -187,7 +191,7 @@ impl Sessions {
         event: &Event<'_>,
         side: usize,
         start: Start,
-        interface: Option<&str>,
+        on: SeenOn<'_>,
         seen: Seen,
         observe: Observe<'_>,
     ) {
@@ -197,8 +201,8 @@ impl Sessions {
             Start::Empty | Start::Hello(_) | Start::Other => false,
         };
         if told {
-            let connection = Connection::new(key, interface, seen);
-            let crowded = connection.alone(event, side, start, seen, observe);
+            let connection = Connection::new(key, seen);
+            let crowded = connection.alone(event, side, start, on, seen, observe);
             self.counters.crowded_segments += u64::from(crowded);
         } else {
             self.counters.unrelated += 1;

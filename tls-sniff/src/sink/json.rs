@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use tls_sniff_common::headers::VlanTags;
 
 use crate::{
+    dedup::SeenOn,
     observation::{Observation, Stats},
     tls::names::Printable,
 };
@@ -124,6 +125,13 @@ fn endpoint<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     map.serialize_entry(address, &socket.ip())?;
     map.serialize_entry(port, &socket.port())
+}
+
+/// The interface, and all of them if there are more.
+fn seen_on<M: SerializeMap>(map: &mut M, on: SeenOn<'_>) -> Result<(), M::Error> {
+    some(map, "interface", on.interface.map(|name| text(name.as_bytes())))?;
+    let all = shown(on.names(), |name| Printable(name.as_bytes()));
+    some(map, "interfaces", (!on.others.is_empty()).then_some(all))
 }
 
 /// VLAN ids, outermost first.

@@ -6,6 +6,7 @@ use tls_sniff_common::counters::{Counter, CounterKind};
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     observation::{
         Facts, HandshakeObservation, MessageObservation, Observation, Outcome, Seen, Stats,
     },
@@ -38,7 +39,7 @@ impl Columns {
         match observation {
             Observation::Message(it) => {
                 let Seen { timestamp, .. } = it.seen;
-                let (interface, direction) = (it.interface, it.seen.direction());
+                let (interface, direction) = (it.on.interface, it.seen.direction());
                 let (source, destination) = (it.source, it.destination);
                 self.head(&Head { timestamp, interface, direction, source, destination }, out);
                 message(it, out);
@@ -48,22 +49,25 @@ impl Columns {
                 if let Some(malformed) = it.said.malformed {
                     write(out, format_args!("  (malformed: {malformed})"));
                 }
+                others(it.on, out);
             }
             Observation::Segment(it) => {
                 let Seen { timestamp, .. } = it.seen;
-                let (interface, direction) = (it.interface, it.seen.direction());
+                let (interface, direction) = (it.on.interface, it.seen.direction());
                 let (source, destination) = (it.source(), it.destination());
                 self.head(&Head { timestamp, interface, direction, source, destination }, out);
                 write(out, format_args!("segment  "));
                 list(out, it.flags());
                 write(out, format_args!("  length={}", it.event.header.payload_len));
+                others(it.on, out);
             }
             Observation::Handshake(it) => {
-                let (interface, direction) = (it.interface, None);
+                let (interface, direction) = (it.on.interface, None);
                 let (source, destination) = (it.client, it.server);
                 let timestamp = it.timestamp;
                 self.head(&Head { timestamp, interface, direction, source, destination }, out);
                 handshake(it, out);
+                others(it.on, out);
             }
         }
         out.push(b'\n');
@@ -208,6 +212,15 @@ fn handshake(it: &HandshakeObservation<'_>, out: &mut Vec<u8>) {
     }
     if let Some(partial) = it.partial {
         write(out, format_args!("  (partial: {})", partial.as_str()));
+    }
+}
+
+/// The interfaces beside the one in front.
+fn others(on: SeenOn<'_>, out: &mut Vec<u8>) {
+    if !on.others.is_empty() {
+        write(out, format_args!("  (also "));
+        list(out, on.others.iter().map(|name| Printable(name.as_bytes())));
+        write(out, format_args!(")"));
     }
 }
 

@@ -8,6 +8,7 @@ use tls_sniff_common::{
 
 use crate::{
     clock::Timestamp,
+    dedup::SeenOn,
     filter::PacketFilter,
     observation::{HandshakeObservation, Observation, Outcome, Party, Seen},
     session::{Limits, SessionCounters, Sessions},
@@ -106,13 +107,14 @@ impl Wire {
                 packet: CapturedPacket { bytes, wire_len: packet.len() },
                 interface: None,
                 interface_index: 0,
+                several_interfaces: false,
                 direction: Direction::Unknown,
                 offset: 0,
             };
             let Ok(examined) = examiner.examine(&frame) else { continue };
             let event = examined.event;
             let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
-            sessions.event(&event, None, seen, &mut |it| told.push(tell(it)));
+            sessions.event(&event, SeenOn::default(), seen, &mut |it| told.push(tell(it)));
         }
         sessions.finish(&mut |it| told.push(tell(it)));
         assert_eq!((sessions.memory(), sessions.len()), (0, 0));

@@ -35,7 +35,7 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("network.transport", "tcp")?;
         map.serialize_entry("network.protocol", "tls")?;
         map.serialize_entry("network.community_id", it.community_id)?;
-        let interface = it.interface.map(|name| text(name.as_bytes()));
+        let interface = it.on.interface.map(|name| text(name.as_bytes()));
         some(&mut map, "observer.ingress.interface.name", interface)?;
         client(&mut map, it)?;
         server(&mut map, it)?;

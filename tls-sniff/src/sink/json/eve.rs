@@ -17,7 +17,7 @@ impl Serialize for Line<'_, '_> {
         let it = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("timestamp", &Shown(Time(it.timestamp)))?;
-        some(&mut map, "in_iface", it.interface.map(|name| text(name.as_bytes())))?;
+        some(&mut map, "in_iface", it.on.interface.map(|name| text(name.as_bytes())))?;
         map.serialize_entry("event_type", "tls")?;
         vlan(&mut map, it.first.vlan)?;
         map.serialize_entry("src_ip", &it.client.ip())?;

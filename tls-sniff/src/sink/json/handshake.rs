@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    List, SCHEMA, Shown, certificate, endpoint, flag, message::fingerprints, microseconds, some,
-    text, vlan,
+    List, SCHEMA, Shown, certificate, endpoint, flag, message::fingerprints, microseconds, seen_on,
+    some, text, vlan,
 };
 use crate::{
     observation::{HandshakeObservation, Outcome},
@@ -23,7 +23,7 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("timestamp", &Shown(it.timestamp))?;
         map.serialize_entry("event", "handshake")?;
         map.serialize_entry("schema", &SCHEMA)?;
-        some(&mut map, "interface", it.interface.map(|name| text(name.as_bytes())))?;
+        seen_on(&mut map, it.on)?;
         map.serialize_entry("hook", it.first.hook())?;
         endpoint(&mut map, ["client_address", "client_port"], it.client)?;
         endpoint(&mut map, ["server_address", "server_port"], it.server)?;

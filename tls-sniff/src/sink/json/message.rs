@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{SCHEMA, Shown, certificate, endpoint, flag, shown, some, text, vlan};
+use super::{SCHEMA, Shown, certificate, endpoint, flag, seen_on, shown, some, text, vlan};
 use crate::{
     observation::{Facts, MessageObservation},
     tls::{
@@ -28,7 +28,7 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("timestamp", &Shown(it.seen.timestamp))?;
         map.serialize_entry("event", it.kind().as_str())?;
         map.serialize_entry("schema", &SCHEMA)?;
-        some(&mut map, "interface", it.interface.map(|name| text(name.as_bytes())))?;
+        seen_on(&mut map, it.on)?;
         some(&mut map, "direction", it.seen.direction())?;
         map.serialize_entry("hook", it.seen.hook())?;
         endpoint(&mut map, ["source_address", "source_port"], it.source)?;

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{List, SCHEMA, Shown, endpoint, some, text, vlan};
+use super::{List, SCHEMA, Shown, endpoint, seen_on, some, vlan};
 use crate::observation::{EventKind, SegmentObservation};
 
 pub(super) struct Line<'a, 'b>(pub(super) &'a SegmentObservation<'b>);
@@ -15,7 +15,7 @@ impl Serialize for Line<'_, '_> {
         map.serialize_entry("timestamp", &Shown(it.seen.timestamp))?;
         map.serialize_entry("event", EventKind::Segment.as_str())?;
         map.serialize_entry("schema", &SCHEMA)?;
-        some(&mut map, "interface", it.interface.map(|name| text(name.as_bytes())))?;
+        seen_on(&mut map, it.on)?;
         some(&mut map, "direction", it.seen.direction())?;
         map.serialize_entry("hook", it.seen.hook())?;
         endpoint(&mut map, ["source_address", "source_port"], it.source())?;

@@ -92,3 +92,19 @@ pub(super) fn cooked_direction(link: LinkLayer, packet: &[u8]) -> Direction {
         _ => Direction::Unknown,
     }
 }
+
+/// The index of the interface that a Linux cooked header of version 2 tells, with the top bit set.
+///
+/// ```text
+///  SLL2  4  interface index (4 bytes)
+/// ```
+pub(super) fn cooked_interface(link: LinkLayer, packet: &[u8]) -> Option<u32> {
+    const COOKED: u32 = 1 << 31;
+    let index = match link {
+        LinkLayer::LinuxSll2 => packet.get(4..8)?.first_chunk()?,
+        LinkLayer::Ethernet | LinkLayer::RawIp | LinkLayer::LinuxSll | LinkLayer::BsdLoopback => {
+            return None;
+        }
+    };
+    Some(u32::from_be_bytes(*index) | COOKED)
+}

@@ -54,8 +54,11 @@ pub struct Frame<'a> {
     pub packet: CapturedPacket<'a>,
     /// The interface's name (`if_name`), if a pcapng file tells it.
     pub interface: Option<&'a str>,
-    /// Tells interfaces of a pcapng file apart: 1 for the first; 0 in a pcap file.
+    /// Tells interfaces apart: 1 for the first of a pcapng file, 0 in a pcap file; what a Linux cooked header of
+    /// version 2 says has the top bit set.
     pub interface_index: u32,
+    /// Whether the file has packets of more than one interface, as far as it has said so.
+    pub several_interfaces: bool,
     /// By `epb_flags`, or by the packet type of a Linux cooked header.
     pub direction: Direction,
     /// Where the packet's record or block starts in the file.
@@ -146,13 +149,15 @@ impl<R: Read> CaptureFile<R> {
             }
         };
         let bytes = self.input.bytes().get(record.data).unwrap_or_default();
-        let interface = match &self.format {
+        let (interface, described) = match &self.format {
             Format::PcapNg(section) => {
-                record.interface.and_then(|interface| section.interface_name(interface))
+                let name = |interface| section.interface_name(interface);
+                (record.interface.and_then(name), section.interfaces())
             }
-            Format::Unread | Format::Pcap(_) | Format::Ended => None,
+            Format::Unread | Format::Pcap(_) | Format::Ended => (None, 1),
         };
-        let interface_index = record.interface.map_or(0, |interface| interface.saturating_add(1));
+        let of_file = record.interface.map_or(0, |interface| interface.saturating_add(1));
+        let cooked = link::cooked_interface(link, bytes);
         let direction = match record.direction {
             Direction::Unknown => link::cooked_direction(link, bytes),
             told => told,
@@ -164,8 +169,10 @@ impl<R: Read> CaptureFile<R> {
             link,
             link_type: record.link_type,
             packet: CapturedPacket { bytes, wire_len },
-            interface,
-            interface_index: u32::try_from(interface_index).unwrap_or(u32::MAX),
+            // Of a cooked capture it is `any`.
+            interface: interface.filter(|_| cooked.is_none()),
+            interface_index: cooked.unwrap_or(u32::try_from(of_file).unwrap_or(u32::MAX)),
+            several_interfaces: described > 1 || cooked.is_some(),
             direction,
             offset: self.input.offset(),
         }))

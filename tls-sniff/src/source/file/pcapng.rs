@@ -184,6 +184,11 @@ impl PcapNg {
         Self { order: ByteOrder::Little, interfaces: Vec::new() }
     }
 
+    /// How many interfaces the section has described so far.
+    pub(super) fn interfaces(&self) -> usize {
+        self.interfaces.len()
+    }
+
     pub(super) fn interface_name(&self, interface: usize) -> Option<&str> {
         self.interfaces.get(interface)?.name.as_deref()
     }
