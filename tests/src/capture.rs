@@ -8,6 +8,7 @@ use tls_sniff::source::file::CaptureFile;
 
 use crate::{
     need::command,
+    netns::Namespace,
     poll,
     process::{Process, run},
     veth::End,
@@ -25,9 +26,23 @@ impl Tcpdump {
     ///
     /// If it ends, or does not listen in time.
     pub fn start(end: &End, file: &Path, expression: &str) -> Result<Self> {
-        let mut tcpdump = end.namespace.command("tcpdump");
+        Self::on(&end.namespace, &end.interface, file, expression)
+    }
+
+    /// The same on an interface of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// See [`Tcpdump::start`].
+    pub fn on(
+        namespace: &Namespace,
+        interface: &str,
+        file: &Path,
+        expression: &str,
+    ) -> Result<Self> {
+        let mut tcpdump = namespace.command("tcpdump");
         tcpdump
-            .args(["-i", &end.interface, "--immediate-mode", "-U", "-Z", "root", "-w"])
+            .args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-w"])
             .arg(file)
             .arg(expression);
         let mut process = Process::spawn(tcpdump, None)?;

@@ -84,6 +84,7 @@ fn main() -> ExitCode {
         test("capture_scopes_at_tc", DUMPED, || captures::scopes("tc")),
         test("capture_scopes_at_xdp", DUMPED, || captures::scopes("xdp")),
         test("capture_comments_and_interfaces", DUMPED, captures::comments),
+        test("capture_of_a_bridge_has_each_packet_once", DUMPED, captures::bridged_once),
         test("capture_with_secrets_is_decrypted", DUMPED, captures::secrets),
         test("bridged_handshake_is_told_once", TLS, dedup::bridge),
         test("routed_handshake_is_told_once", TLS, dedup::router),

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{
     capture::{Tcpdump, capinfos_count, packets, tshark_count},
+    middle::Middle,
     peer::{Certificate, Client, Mode, Server, Version},
     sniffer::{Sniffer, Stopped},
     tshark,
@@ -166,5 +167,40 @@ pub(crate) fn secrets() -> Result<()> {
     let shown = ["-2", "-r", file, "-Y", "http.request", "-T", "fields", "-e", "http.request.uri"];
     let shown = tls_sniff_tests::capture::output("tshark", &shown)?;
     ensure!(shown.trim() == "/secret-page", "{shown}");
+    Ok(())
+}
+
+/// On every interface of a bridge: each packet is in the file once, as tcpdump has it on one of them.
+pub(crate) fn bridged_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let net = Middle::bridge()?;
+    let address = SocketAddr::new(net.address, 443);
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let _server = Server::new(&certificate, address).start(&net.server)?;
+    let path = |name: &str| dir.path().join(name);
+    let (theirs, ours, each) = (path("left.pcap"), path("any.pcapng"), path("each.pcapng"));
+    let reference = Tcpdump::on(&net.middle, "left", &theirs, "tcp")?;
+    let start = |file: &Path, flags: &[&str]| {
+        let file = file.to_str().context("a path in UTF-8")?;
+        let general = ["-i", "any", "--format", "json", "--payload-len", "0..", "-w", file];
+        let mut sniffer = Sniffer::start(&net.middle, &[&general[..], flags].concat())?;
+        sniffer.ready()?;
+        Ok::<_, anyhow::Error>(sniffer)
+    };
+    let sniffers = [start(&ours, &[])?, start(&each, &["--no-dedup"])?];
+    Client::new(address, NAME).run(&net.client)?.established()?;
+    settle(&theirs)?;
+    let [once, twice] = sniffers.map(Sniffer::stop);
+    reference.stop()?;
+    let sorted = |mut frames: Vec<Vec<u8>>| {
+        frames.sort();
+        frames
+    };
+    let expected = sorted(packets(&theirs)?);
+    ensure!(expected.len() > 8, "{}", expected.len());
+    let once = sorted(check_file(&once?, &ours)?);
+    ensure!(once == expected, "{} packets, tcpdump has {}", once.len(), expected.len());
+    let twice = check_file(&twice?, &each)?.len();
+    ensure!(twice == 2 * expected.len(), "{twice} packets on two ports");
     Ok(())
 }
