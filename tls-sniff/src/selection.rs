@@ -11,6 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 
 use tls_sniff_common::{event::Event, filter::Scope, flow::flags};
@@ -167,8 +170,8 @@ impl Selection {
             return Fate::Drop;
         }
         let ends = Ends::of(event);
-        let fresh = self.filter.begin();
-        self.begin_anew(event, &ends, fresh);
+        self.connection(ends, at);
+        self.begin_anew(event, &ends);
         let scope = self.scope;
         let connection = self.connection(ends, at);
         connection.selected |= selected;
@@ -183,8 +186,9 @@ impl Selection {
     }
 
     /// The same ports, another connection: a SYN that is no retransmission.
-    fn begin_anew(&mut self, event: &Event<'_>, ends: &Ends, fresh: Judgement) {
+    fn begin_anew(&mut self, event: &Event<'_>, ends: &Ends) {
         let header = &event.header;
+        let fresh = self.filter.begin();
         if header.tcp_flags & (flags::SYN | flags::ACK) != flags::SYN {
             return;
         }
