@@ -5,13 +5,18 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use tls_sniff::{
     clock::Timestamp,
-    dedup::SeenOn,
+    dedup::{Dedup, HOLD, SeenOn, Taken},
     filter::PacketFilter,
     observation::Seen,
     session::{Limits, Sessions},
     source::file::{Examiner, Frame as FileFrame},
 };
-use tls_sniff_common::{flow::Direction, headers::LinkLayer};
+use tls_sniff_common::{
+    ABI_VERSION,
+    event::{Event, EventHeader},
+    flow::Direction,
+    headers::LinkLayer,
+};
 use tls_sniff_tests::{
     frame::{Frame, client_hello, flags},
     runner::{self, test},
@@ -21,6 +26,7 @@ fn main() -> ExitCode {
     runner::main(vec![
         test("no_allocation_without_a_handshake", &[], without_a_handshake),
         test("no_allocation_behind_a_handshake", &[], behind_a_handshake),
+        test("no_allocation_for_duplicates", &[], duplicates),
     ])
 }
 
@@ -117,5 +123,40 @@ fn behind_a_handshake() -> Result<()> {
     // What sessions still know of the connection swallows it.
     ensure!(emitted > 4 && run.told == before, "{emitted} events, {} told", run.told - before);
     ensure!(measured.count_total == 0, "{emitted} events: {measured:?}");
+    Ok(())
+}
+
+/// Packets that are seen on two interfaces, after a while: tables and buffers have grown by then.
+fn duplicates() -> Result<()> {
+    let mut dedup = Dedup::new(HOLD);
+    let payload = [0xab; 64];
+    let (mut packets, mut again) = (0_u32, 0_u32);
+    let mut see = |numbers: std::ops::Range<u32>| -> Result<()> {
+        for number in numbers {
+            for interface in [1, 2] {
+                let header = EventHeader {
+                    timestamp: u64::from(number) * 100_000,
+                    interface,
+                    tcp_sequence: number,
+                    captured_len: 64,
+                    payload_len: 64,
+                    ip_version: 4,
+                    direction: Direction::Ingress as u8,
+                    abi_version: ABI_VERSION,
+                    ..EventHeader::default()
+                };
+                let event = Event::new(header, &payload, None)?;
+                let taken = dedup.event(&event, Timestamp(0), &mut |_, _, _| packets += 1);
+                again += u32::from(taken == Taken::Duplicate);
+            }
+        }
+        Ok(())
+    };
+    see(0..60_000)?;
+    let mut seen = Ok(());
+    let measured = allocation_counter::measure(|| seen = see(60_000..100_000));
+    seen?;
+    ensure!(measured.count_total == 0, "{measured:?}");
+    ensure!(again == 100_000 && packets > 99_000, "{packets} packets, {again} again");
     Ok(())
 }

@@ -89,6 +89,7 @@ fn main() -> ExitCode {
         test("bridged_handshake_is_told_once", TLS, dedup::bridge),
         test("routed_handshake_is_told_once", TLS, dedup::router),
         test("loopback_handshake_is_told_once", TLS, dedup::loopback),
+        test("tunnelled_handshake_is_told_once", TLS, dedup::tunnel),
         test("segments_cut_differently_are_told_once", ETHTOOL, dedup::cut_differently),
         test("files_of_several_interfaces_are_told_once", CAPTURED, dedup::from_files),
         test("any_port_is_recognised", TLS, handshakes::any_port),

@@ -12,6 +12,7 @@ use tls_sniff_tests::{
     poll,
     process::{Process, run},
     sniffer::{Sniffer, Stopped, binary},
+    veth::VethPair,
 };
 
 use super::handshakes::NAME;
@@ -153,6 +154,24 @@ pub(crate) fn loopback() -> Result<()> {
     let single = count("received")?.checked_sub(2 * count("duplicates")?);
     ensure!(single.is_some_and(|single| single <= 4), "{pipeline}");
     Ok(())
+}
+
+/// The segment inside a tunnel is seen on the tunnel's interface and, wrapped, on the one below it.
+pub(crate) fn tunnel() -> Result<()> {
+    let pair = VethPair::new()?;
+    let (first, second) = (&pair.first, &pair.second);
+    for (end, peer, inner) in [(first, second, "10.79.0.1/24"), (second, first, "10.79.0.2/24")] {
+        let (local, remote) = (end.ipv4.to_string(), peer.ipv4.to_string());
+        let namespace = &end.namespace;
+        let way = ["local", &local, "remote", &remote, "dev", &end.interface, "dstport", "4789"];
+        namespace
+            .ip(&[&["link", "add", "vxlan0", "type", "vxlan", "id", "7"], &way[..]].concat())?;
+        namespace.ip(&["address", "add", inner, "dev", "vxlan0"])?;
+        namespace.ip(&["link", "set", "dev", "vxlan0", "up"])?;
+    }
+    let server = (&second.namespace, "10.79.0.2:443".parse()?);
+    let stopped = watch(&second.namespace, &first.namespace, server, &["-i", "any"], "h2")?;
+    check_once(&stopped, &["veth-b", "vxlan0"], &["vxlan0", "veth-b"])
 }
 
 /// XDP sees the frames of the wire and TC what GRO makes of them: the same bytes in other pieces.

@@ -1,5 +1,8 @@
 //! Sightings in, packets out.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use tls_sniff_common::{
     ABI_VERSION,
     event::{Event, EventHeader},
@@ -258,4 +261,38 @@ fn names_each_once() {
     };
     assert_eq!(names(&[2, 3, 1, 4, 0]), ["br0", "eth0"]);
     assert!(names(&[2]).is_empty());
+}
+
+proptest! {
+    /// Whatever was seen where and in which order: as many packets as the place that saw most of them, in the order of
+    /// sighting, and each told of places where it was seen.
+    #[test]
+    fn as_many_as_were_seen_at_one_place(
+        sightings in prop::collection::vec((0..4_u32, 1..=4_u32, any::<bool>(), 0..2 * HOLD), 1..80)
+    ) {
+        let mut run = Run::new();
+        let mut at = 1000;
+        let (mut seen, mut expected) = (BTreeMap::new(), Vec::new());
+        for (sequence, interface, out, later) in &sightings {
+            // All within the second in which they are known.
+            at += later / 4;
+            let place = (*interface, if *out { OUT } else { IN });
+            let times = seen.entry((*sequence, *interface, *out)).or_insert(0_usize);
+            *times += 1;
+            if *times > expected.iter().filter(|number| *number == sequence).count() {
+                expected.push(*sequence);
+            }
+            run.see(at, *sequence, place, b"x");
+        }
+        let told = run.end();
+        let order: Vec<u32> = told.iter().map(|(sequence, ..)| *sequence).collect();
+        prop_assert_eq!(order, expected);
+        for (sequence, _, _, on) in told {
+            let was_there = |interface: &u32| {
+                seen.contains_key(&(sequence, *interface, true))
+                    || seen.contains_key(&(sequence, *interface, false))
+            };
+            prop_assert!(!on.is_empty() && on.iter().all(was_there), "{:?}", on);
+        }
+    }
 }

@@ -47,3 +47,24 @@ impl Interfaces {
         self.names.capacity() * size_of::<Box<str>>() + names
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_once_and_not_all() {
+        let mut interfaces = Interfaces::default();
+        interfaces.add(SeenOn::default());
+        assert_eq!((interfaces.last(), interfaces.names().len()), (None, 0));
+        interfaces.add(SeenOn { interface: Some("veth0"), others: &["br0", "eth0"] });
+        interfaces.add(SeenOn { interface: Some("eth0"), others: &["veth0"] });
+        assert_eq!(interfaces.names(), ["veth0", "br0", "eth0"]);
+        assert_eq!(interfaces.last(), Some("eth0"));
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            interfaces.add(SeenOn::one(Some(name)));
+        }
+        assert_eq!(interfaces.names().len(), MAX_INTERFACES);
+        assert_eq!(interfaces.last(), None, "there was no room for it");
+    }
+}
