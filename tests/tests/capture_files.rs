@@ -21,8 +21,15 @@ mod rotation;
 mod stream;
 
 const WIRESHARK: &[Need] = &[Need::Tool("tshark"), Need::Tool("capinfos")];
-const FULL_DISK: &[Need] =
-    &[Need::Tool("tshark"), Need::Tool("capinfos"), Need::Root, Need::Tool("mount")];
+const COMPRESSORS: &[Need] =
+    &[Need::Tool("tshark"), Need::Tool("capinfos"), Need::Tool("gzip"), Need::Tool("zstd")];
+const FULL_DISK: &[Need] = &[
+    Need::Tool("tshark"),
+    Need::Tool("capinfos"),
+    Need::Tool("zstd"),
+    Need::Root,
+    Need::Tool("mount"),
+];
 
 fn main() -> ExitCode {
     if env::var_os(stream::WRITES_STDOUT).is_some() {
@@ -47,8 +54,6 @@ fn main() -> ExitCode {
         test("a_named_pipe_is_a_stream", WIRESHARK, stream::named_pipe),
     ])
 }
-
-const COMPRESSORS: &[Need] = &[Need::Tool("gzip"), Need::Tool("zstd")];
 
 /// Fails unless the two are the same; both are shown.
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, expected: &T) -> Result<()> {

@@ -11,7 +11,7 @@ use tls_sniff::sink::{
 use tls_sniff_tests::{need::command, poll, process::run};
 
 use super::{
-    make::{SOON, check_sum, count, finish, frame, options, packet, silent},
+    make::{Noise, SOON, check_sum, count, finish, options, packet, silent},
     same,
 };
 
@@ -37,21 +37,13 @@ fn capture_until(
     packets: u32,
     enough: impl Fn(&CaptureCounters) -> bool,
 ) -> Result<()> {
-    // What cannot be compressed: a different payload for each.
-    let mut frame = frame();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut noise = Noise::new();
     for _ in 0..10_000 {
         if enough(&capture.counters()) {
             return Ok(());
         }
         for _ in 0..packets {
-            for byte in frame.iter_mut().skip(54) {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                *byte = state.to_le_bytes()[0];
-            }
-            capture.packet(&packet(&frame));
+            capture.packet(&packet(noise.next()));
         }
         capture.flush();
     }
@@ -88,7 +80,15 @@ fn full_once(disk: &Path, name: &str) -> Result<()> {
     capture_until(&mut capture, 10, |counters| counters.written > full.written + 100)?;
     let counters = finish(capture)?;
     ensure!(path.metadata()?.len() > len, "the same file goes on");
-    same("packets in the file", &count(&path)?, &counters.written)?;
+    let packets = if name.ends_with("zst") {
+        // What follows a loss is a frame of its own, in which Wireshark 4.0 may lose its way.
+        let plain = tempfile::NamedTempFile::new()?;
+        silent(command("zstd").args(["-q", "-d", "-f"]).arg(&path).arg("-o").arg(plain.path()))?;
+        count(plain.path())?
+    } else {
+        count(&path)?
+    };
+    same("packets in the file", &packets, &counters.written)?;
     ensure!(counters.dropped_disk > 0 && counters.dropped_queue == 0, "{counters:?}");
     Ok(())
 }

@@ -11,7 +11,7 @@ use tls_sniff_common::flow::Direction;
 use tls_sniff_tests::{need::command, process::run};
 
 use super::{
-    make::{SOON, block_fields, count, finish, frame, options, packet, silent, write},
+    make::{Noise, SOON, block_fields, count, finish, frame, options, packet, silent, write},
     same,
 };
 
@@ -53,6 +53,15 @@ pub(super) fn compressed() -> Result<()> {
         let len = path.metadata()?.len();
         same("bytes", &counters.bytes, &len)?;
         ensure!(len < 1_000_000, "{name}: {len} bytes for 5 MB");
+        // More than a reader's buffers hold.
+        let (mut capture, mut noise) =
+            (Capture::start(options(&path), WhenFull::Wait)?, Noise::new());
+        for _ in 0..20_000 {
+            capture.packet(&packet(noise.next()));
+        }
+        finish(capture)?;
+        same(name, &count(&path)?, &20_000)?;
+        silent(command(tool).args(["-q", "-t"]).arg(&path))?;
     }
     Ok(())
 }
