@@ -3,6 +3,8 @@
 //! ```text
 //!  | chunk | chunk | chunk, begun
 //!                  └ end of what is whole: after an error the file is cut here, and the next chunk is tried
+//!
+//!  | chunk | chunk | end |     a compression's end, which the next chunk is written over
 //! ```
 //!
 //! Pipes and devices cannot be cut. One that refuses a chunk before its first byte may take the next; one
@@ -48,11 +50,12 @@ pub(super) struct Disk {
     file: File,
     /// Whether it can be cut.
     regular: bool,
-    /// Bytes that are whole.
+    /// Bytes that are whole, and what stands behind them to end the file.
     len: u64,
+    end: &'static [u8],
     /// Where they begin: not at 0 if stdout was redirected to the end of a file.
     base: u64,
-    /// There is more behind `len`, and cutting it off failed.
+    /// There is more behind `len` than that, and cutting it off failed.
     dirty: bool,
 }
 
@@ -62,7 +65,7 @@ impl Disk {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
         let regular = file.metadata()?.is_file();
-        Ok(Self { file, regular, len: 0, base: 0, dirty: false })
+        Ok(Self { file, regular, len: 0, end: &[], base: 0, dirty: false })
     }
 
     /// stdout, which may be a file.
@@ -77,12 +80,18 @@ impl Disk {
             (true, true) => metadata.len(),
             (true, false) => file.stream_position()?,
         };
-        Ok(Self { file, regular, len: 0, base, dirty: false })
+        Ok(Self { file, regular, len: 0, end: &[], base, dirty: false })
     }
 
     /// Bytes written.
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.len + self.end.len() as u64
+    }
+
+    /// The next chunk is written behind the end that is there.
+    pub(super) fn keep_end(&mut self) {
+        self.len = self.len();
+        self.end = &[];
     }
 
     /// Whether the file may be renamed: it is one.
@@ -90,24 +99,22 @@ impl Disk {
         self.regular
     }
 
-    /// Appends `chunk`, all of it or nothing.
-    pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), Refused> {
+    /// Appends `chunk` and ends the file with `end`: both or nothing.
+    pub(super) fn append(&mut self, chunk: &[u8], end: &'static [u8]) -> Result<(), Refused> {
         if self.dirty {
             self.cut().map_err(Refused::Whole)?;
         }
-        let mut rest = chunk;
-        let error = loop {
-            if rest.is_empty() {
+        let begun = self.write(chunk, end);
+        let (error, begun) = match begun {
+            Ok(()) => {
                 self.len += chunk.len() as u64;
+                self.end = end;
+                if !self.regular {
+                    self.keep_end();
+                }
                 return Ok(());
             }
-            match self.file.write(rest) {
-                Ok(0) => break ErrorKind::WriteZero.into(),
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PIPE_PAUSE),
-                Err(error) => break error,
-            }
+            Err(failed) => failed,
         };
         if self.regular {
             // What the disk said first is what the operator has to know.
@@ -115,19 +122,50 @@ impl Disk {
             Err(Refused::Whole(error))
         } else if error.kind() == ErrorKind::BrokenPipe {
             Err(Refused::ReaderGone)
-        } else if rest.len() == chunk.len() {
-            Err(Refused::Whole(error))
-        } else {
+        } else if begun {
             Err(Refused::Broken(error))
+        } else {
+            Err(Refused::Whole(error))
         }
     }
 
-    /// Cuts off what is behind the last whole chunk.
+    /// # Errors
+    ///
+    /// What the system said, and whether some bytes were written.
+    fn write(&mut self, chunk: &[u8], end: &[u8]) -> Result<(), (io::Error, bool)> {
+        if !self.end.is_empty() {
+            self.file
+                .seek(SeekFrom::Start(self.base + self.len))
+                .map_err(|error| (error, false))?;
+        }
+        let mut begun = false;
+        for part in [chunk, end] {
+            let mut rest = part;
+            while !rest.is_empty() {
+                match self.file.write(rest) {
+                    Ok(0) => return Err((ErrorKind::WriteZero.into(), begun)),
+                    Ok(written) => {
+                        begun = true;
+                        rest = rest.get(written..).unwrap_or_default();
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(PIPE_PAUSE);
+                    }
+                    Err(error) => return Err((error, begun)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is behind the last whole chunk, and ends the file as it was.
     fn cut(&mut self) -> io::Result<()> {
         self.dirty = true;
-        let end = self.base + self.len;
-        self.file.set_len(end)?;
-        self.file.seek(SeekFrom::Start(end))?;
+        let whole = self.base + self.len;
+        self.file.set_len(whole)?;
+        self.file.seek(SeekFrom::Start(whole))?;
+        self.file.write_all(self.end)?;
         self.dirty = false;
         Ok(())
     }
@@ -170,14 +208,33 @@ mod tests {
     fn a_device_that_refuses_the_first_byte_may_take_the_next_chunk() {
         let mut full = Disk::create(Path::new("/dev/full")).unwrap();
         for _ in 0..2 {
-            let refused = full.append(b"chunk").unwrap_err();
+            let refused = full.append(b"chunk", &[]).unwrap_err();
             assert!(matches!(&refused, Refused::Whole(error) if is_full(error)), "{refused:?}");
         }
         assert_eq!(full.len(), 0);
         full.finish().unwrap();
         let mut null = Disk::create(Path::new("/dev/null")).unwrap();
-        null.append(b"chunk").unwrap();
+        null.append(b"chunk", &[]).unwrap();
         null.finish().unwrap();
+    }
+
+    #[test]
+    fn the_next_chunk_is_written_over_the_end_unless_that_is_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut disk = Disk::create(file.path()).unwrap();
+        let there = || std::fs::read_to_string(file.path()).unwrap();
+        disk.append(b"one,", b"end").unwrap();
+        assert_eq!((there().as_str(), disk.len()), ("one,end", 7));
+        disk.append(b"two,", b"end").unwrap();
+        assert_eq!((there().as_str(), disk.len()), ("one,two,end", 11));
+        // As after a chunk that was begun.
+        disk.file.write_all(b"thr").unwrap();
+        disk.cut().unwrap();
+        assert_eq!(there(), "one,two,end");
+        disk.keep_end();
+        disk.append(b"4", &[]).unwrap();
+        disk.finish().unwrap();
+        assert_eq!(there(), "one,two,end4");
     }
 
     #[test]

@@ -81,19 +81,16 @@ impl Writer {
         let now = Timestamp::now().0;
         let path = if plan.to_stdout { names.as_given().to_owned() } else { names.next(now)? };
         let opened = if plan.to_stdout { Disk::stdout() } else { Disk::create(&path) };
-        let packer = Packer::new(plan.compression);
-        let (disk, packer) = match (opened, packer) {
-            (Ok(disk), Ok(packer)) => (disk, packer),
-            (Err(source), _) | (_, Err(source)) => {
-                return Err(SaveError::Open { file: path, source });
-            }
+        let disk = match opened {
+            Ok(disk) => disk,
+            Err(source) => return Err(SaveError::Open { file: path, source }),
         };
         let mut writer = Self {
             period: plan.period.filter(|_| live).map(|_| now),
+            packer: Packer::new(plan.compression),
             plan,
             live,
             encoder,
-            packer,
             names,
             shared,
             path,
@@ -292,6 +289,7 @@ impl Writer {
         self.files = self.files.saturating_add(1);
         self.packets = 0;
         self.encoder.restart();
+        self.packer.restart();
         self.reopen();
         self.embed_news();
     }
@@ -367,14 +365,17 @@ impl Writer {
         if self.chunk.bytes.is_empty() {
             return Ok(());
         }
+        let before = disk.len();
         let packed = self.packer.pack(&self.chunk.bytes).map_err(Refused::Whole);
-        let written = packed.and_then(|packed| {
-            disk.append(packed)?;
-            Ok(packed.len() as u64)
-        });
+        let written = packed.and_then(|packed| disk.append(packed.bytes, packed.end));
+        let bytes = disk.len() - before;
+        if written.is_err() || !disk.is_regular() {
+            disk.keep_end();
+            self.packer.restart();
+        }
         self.chunk.bytes.clear();
         match written {
-            Ok(bytes) => {
+            Ok(()) => {
                 add(&self.shared.written, packets);
                 add(&self.shared.bytes, bytes);
                 self.encoder.committed();
