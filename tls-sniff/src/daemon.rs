@@ -10,40 +10,32 @@
 //!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
 //! ```
 
+mod reader;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     time::{Duration, Instant},
 };
 
-use tls_sniff_common::{
-    counters::CounterBlock,
-    event::{Event, marks},
-    flow::Hook,
-};
+use tls_sniff_common::{counters::CounterBlock, flow::Hook};
 
 use tokio::time::MissedTickBehavior;
 
+use self::reader::Reader;
 use crate::{
     attach::{AttachOptions, Attacher},
-    clock::{self, KernelClock, Timestamp},
-    dedup::{Dedup, HOLD, SeenOn, Taken},
+    clock::{self, KernelClock},
+    dedup::{Dedup, HOLD},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
-    load::{self, KernelCounters, LoadOptions},
-    observation,
-    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    load::{self, LoadOptions},
+    pipeline::{Pipeline, PipelineOptions, Sinks},
     privilege,
     sink::output::WhenFull,
-    source::{
-        file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
-        ring::Ring,
-    },
+    source::ring::Ring,
 };
-
-/// How often a growing loss is looked for while events arrive.
-const LOSS_CHECK: Duration = Duration::from_secs(1);
 
 /// How often handshakes are looked after that have fallen silent.
 const TICK: Duration = Duration::from_secs(1);
@@ -166,19 +158,6 @@ struct Live {
     ring: Ring,
     /// Interfaces that could not be attached, as they were then: tried again when they have changed.
     refused: BTreeMap<u32, Interface>,
-}
-
-/// What turns the ring's bytes into output.
-struct Reader {
-    dedup: Dedup,
-    pipeline: Pipeline,
-    clock: KernelClock,
-    names: BTreeMap<u32, String>,
-    counters: KernelCounters,
-    checked: Instant,
-    lost: u64,
-    dropped: u64,
-    dropped_packets: u64,
 }
 
 impl Live {
@@ -319,118 +298,13 @@ impl Live {
     }
 }
 
-/// What an event's packet starts with.
-const fn link_type(event: &Event<'_>) -> u32 {
-    if event.header.marks & marks::RAW_IP != 0 { LINKTYPE_RAW } else { LINKTYPE_ETHERNET }
-}
-
 /// Resolves when it is `due` on the kernel's clock; never if nothing is.
 async fn passed(due: Option<u64>) {
     let Some(due) = due else { return std::future::pending().await };
     tokio::time::sleep(Duration::from_nanos(due.saturating_sub(clock::kernel_now()))).await;
 }
 
-/// Hands a packet that was seen on `interfaces` to the pipeline.
-fn hand_on(
-    pipeline: &mut Pipeline,
-    names: &BTreeMap<u32, String>,
-    event: &Event<'_>,
-    timestamp: Timestamp,
-    interfaces: &[u32],
-) {
-    let name = |index: u32| names.get(&index).map(String::as_str);
-    SeenOn::of(interfaces, name, |on| {
-        pipeline.event(event, Sighting { timestamp, on, link_type: link_type(event) });
-    });
-}
-
 /// The hooks that packets came through.
 fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
     hooks.iter().filter(|(_, block)| block.iter().any(|count| *count > 0)).copied().collect()
-}
-
-impl Reader {
-    /// One item of the ring.
-    fn event(&mut self, bytes: &[u8]) {
-        let event = match Event::decode(bytes) {
-            Ok(event) => event,
-            Err(error) => {
-                if self.pipeline.undecodable() == 1 {
-                    tracing::error!("{error}: the kernel programs are of another build");
-                }
-                return;
-            }
-        };
-        let timestamp = self.clock.wall(event.header.timestamp);
-        let Self { dedup, pipeline, names, .. } = self;
-        let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
-            hand_on(pipeline, names, event, timestamp, interfaces);
-        });
-        if taken == Taken::Duplicate {
-            pipeline.duplicate();
-        }
-    }
-
-    /// What is held has waited for long enough.
-    fn release_due(&mut self) {
-        let Self { dedup, pipeline, names, .. } = self;
-        dedup.release_due(clock::kernel_now(), &mut |event, timestamp, interfaces| {
-            hand_on(pipeline, names, event, timestamp, interfaces);
-        });
-        self.flush();
-    }
-
-    /// Nothing more is waited for.
-    fn release_all(&mut self) {
-        let Self { dedup, pipeline, names, .. } = self;
-        dedup.release_all(&mut |event, timestamp, interfaces| {
-            hand_on(pipeline, names, event, timestamp, interfaces);
-        });
-    }
-
-    /// A second has passed. What is still in the ring is older than now: a little patience lets it speak first.
-    fn tick(&mut self) {
-        let patience = i64::try_from(TICK.as_nanos()).unwrap_or(i64::MAX);
-        self.pipeline.tick(Timestamp(Timestamp::now().0.saturating_sub(patience)));
-        self.flush();
-    }
-
-    /// Ends a batch.
-    fn flush(&mut self) {
-        self.pipeline.flush();
-        if self.checked.elapsed() >= LOSS_CHECK {
-            self.checked = Instant::now();
-            if let Ok(hooks) = self.counters.read() {
-                self.warn_of_loss(&hooks);
-            }
-            let dropped = self.pipeline.dropped();
-            if dropped > self.dropped {
-                tracing::warn!(
-                    "the reader of stdout is too slow: {} events were dropped ({dropped} in all)",
-                    dropped - self.dropped
-                );
-                self.dropped = dropped;
-            }
-            let packets = self.pipeline.dropped_packets();
-            if packets > self.dropped_packets {
-                tracing::warn!(
-                    "writing the capture is too slow: {} packets were dropped ({packets} in all)",
-                    packets - self.dropped_packets
-                );
-                self.dropped_packets = packets;
-            }
-        }
-    }
-
-    /// Says how many records were lost since this was last said.
-    fn warn_of_loss(&mut self, hooks: &[(Hook, CounterBlock)]) {
-        let lost = observation::lost(hooks);
-        if lost > self.lost {
-            tracing::warn!(
-                "{} segments were lost in the kernel ({lost} in all): --ring-bytes makes more room",
-                lost - self.lost
-            );
-            self.lost = lost;
-        }
-    }
 }

@@ -6,6 +6,8 @@
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
 //! ```
 
+mod outlets;
+
 use std::{
     io,
     time::{Duration, Instant},
@@ -13,6 +15,7 @@ use std::{
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
+use self::outlets::{Lines, Outlets};
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
@@ -22,8 +25,8 @@ use crate::{
         CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen, SegmentObservation,
         Stats,
     },
-    recorder::{OwnedPacket, Recorder},
-    selection::{Fate, Item, Selection},
+    recorder::Recorder,
+    selection::Selection,
     session::{Limits, Sessions},
     sink::{
         Formatter,
@@ -95,27 +98,6 @@ pub struct Pipeline {
     started: Instant,
 }
 
-/// Lines on stdout.
-struct Lines {
-    formatter: Formatter,
-    output: Output,
-}
-
-/// What becomes of observations and packets.
-struct Outlets {
-    options: PipelineOptions,
-    lines: Option<Lines>,
-    recorder: Option<Recorder>,
-    selection: Selection,
-    counters: PipelineCounters,
-    /// Packets handed to the capture.
-    packets: u64,
-    /// Packets that no filter selects: the context of others.
-    context: u64,
-    /// Of [`Selection`], to be written.
-    released: Vec<Item>,
-}
-
 /// How a run ended.
 pub struct Finished {
     /// Its counters.
@@ -124,96 +106,6 @@ pub struct Finished {
     pub written: Written,
     /// How the capture ended.
     pub capture: Result<(), SaveError>,
-}
-
-impl Outlets {
-    fn is_done(&self) -> bool {
-        let done = if self.lines.is_some() { self.counters.observations } else { self.packets };
-        self.options.count.is_some_and(|count| done >= count)
-    }
-
-    /// An observation; `current`: between whom the event went that led to it, if one did.
-    fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
-        if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
-            recorder.observation(observation, current);
-        }
-        let wanted = self.lines.is_some() && self.options.wants(observation);
-        if self.selection.takes_all_lines() {
-            if wanted {
-                self.write(|formatter, batch| formatter.observation(observation, batch));
-            }
-            return;
-        }
-        let mut released = std::mem::take(&mut self.released);
-        let fate = self.selection.observation(observation, &mut released);
-        self.release(released);
-        match (fate, &mut self.lines) {
-            (Fate::Pass, _) if wanted => {
-                self.write(|formatter, batch| formatter.observation(observation, batch));
-            }
-            (Fate::Drop, _) if wanted => self.counters.unselected += 1,
-            (Fate::Wait, Some(lines)) if wanted => {
-                let mut line = Vec::new();
-                lines.formatter.observation(observation, &mut line);
-                self.selection.hold(observation.ends(), Item::Line(line));
-            }
-            _ => {}
-        }
-    }
-
-    fn write(&mut self, format: impl FnOnce(&mut Formatter, &mut Vec<u8>)) {
-        let Self { options, lines: Some(lines), counters, .. } = self else { return };
-        counters.observations += 1;
-        if options.count.is_some_and(|count| counters.observations > count) {
-            counters.beyond_count += 1;
-        } else {
-            let Lines { formatter, output } = lines;
-            output.event(|batch| format(formatter, batch));
-        }
-    }
-
-    /// Writes what had to wait.
-    fn release(&mut self, mut released: Vec<Item>) {
-        for item in released.drain(..) {
-            match item {
-                Item::Line(line) => self.write(|_, batch| batch.extend_from_slice(&line)),
-                Item::Packet(packet) => self.record(&packet),
-            }
-        }
-        // Its memory is for the next time.
-        self.released = released;
-    }
-
-    fn record(&mut self, packet: &OwnedPacket) {
-        if let Some(recorder) = &mut self.recorder {
-            self.packets += 1;
-            recorder.capture().packet(&packet.packet());
-        }
-    }
-
-    /// The packet of an event, after what it completed was observed.
-    fn packet(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
-        let Self { recorder: Some(recorder), selection, .. } = self else { return };
-        let Sighting { timestamp, on: SeenOn { interface, .. }, link_type } = sighting;
-        let mut released = std::mem::take(&mut self.released);
-        let fate = match selection.takes_packets_alone() {
-            true if event.is_selected() => Fate::Pass,
-            true => Fate::Drop,
-            false => selection.packet(event, timestamp, &mut released),
-        };
-        if fate == Fate::Wait
-            && let Some(packet) = recorder.copy(event, timestamp, interface, link_type)
-        {
-            selection.hold(Ends::of(event), Item::Packet(packet));
-        }
-        self.context += u64::from(fate == Fate::Drop);
-        self.release(released);
-        if fate == Fate::Pass
-            && let Some(recorder) = &mut self.recorder
-        {
-            self.packets += u64::from(recorder.write(event, timestamp, interface, link_type));
-        }
-    }
 }
 
 impl Pipeline {

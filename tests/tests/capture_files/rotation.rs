@@ -37,8 +37,7 @@ fn sum(files: &[(PathBuf, u64)]) -> u64 {
 }
 
 pub(super) fn by_size() -> Result<()> {
-    for (name, limit) in
-        [("x.pcapng", 10_000_000), ("x.pcap", 10_000_000), ("x.pcapng.zst", 3_000)]
+    for (name, limit) in [("x.pcapng", 10_000_000), ("x.pcap", 10_000_000), ("x.pcapng.zst", 3_000)]
     {
         let folder = tempfile::tempdir()?;
         let rotate_bytes = Some(limit);

@@ -1,0 +1,123 @@
+//! What becomes of observations and packets: whether they are wanted, now or later, and where they go.
+
+use tls_sniff_common::event::Event;
+
+use super::{PipelineOptions, Sighting};
+use crate::{
+    dedup::SeenOn,
+    observation::{Ends, Observation, PipelineCounters},
+    recorder::{OwnedPacket, Recorder},
+    selection::{Fate, Item, Selection},
+    sink::{Formatter, output::Output},
+};
+
+/// Lines on stdout.
+pub(super) struct Lines {
+    pub(super) formatter: Formatter,
+    pub(super) output: Output,
+}
+
+/// What becomes of observations and packets.
+pub(super) struct Outlets {
+    pub(super) options: PipelineOptions,
+    pub(super) lines: Option<Lines>,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) selection: Selection,
+    pub(super) counters: PipelineCounters,
+    /// Packets handed to the capture.
+    pub(super) packets: u64,
+    /// Packets that no filter selects: the context of others.
+    pub(super) context: u64,
+    /// Of [`Selection`], to be written.
+    pub(super) released: Vec<Item>,
+}
+
+impl Outlets {
+    pub(super) fn is_done(&self) -> bool {
+        let done = if self.lines.is_some() { self.counters.observations } else { self.packets };
+        self.options.count.is_some_and(|count| done >= count)
+    }
+
+    /// An observation; `current`: between whom the event went that led to it, if one did.
+    pub(super) fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
+        if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
+            recorder.observation(observation, current);
+        }
+        let wanted = self.lines.is_some() && self.options.wants(observation);
+        if self.selection.takes_all_lines() {
+            if wanted {
+                self.write(|formatter, batch| formatter.observation(observation, batch));
+            }
+            return;
+        }
+        let mut released = std::mem::take(&mut self.released);
+        let fate = self.selection.observation(observation, &mut released);
+        self.release(released);
+        match (fate, &mut self.lines) {
+            (Fate::Pass, _) if wanted => {
+                self.write(|formatter, batch| formatter.observation(observation, batch));
+            }
+            (Fate::Drop, _) if wanted => self.counters.unselected += 1,
+            (Fate::Wait, Some(lines)) if wanted => {
+                let mut line = Vec::new();
+                lines.formatter.observation(observation, &mut line);
+                self.selection.hold(observation.ends(), Item::Line(line));
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, format: impl FnOnce(&mut Formatter, &mut Vec<u8>)) {
+        let Self { options, lines: Some(lines), counters, .. } = self else { return };
+        counters.observations += 1;
+        if options.count.is_some_and(|count| counters.observations > count) {
+            counters.beyond_count += 1;
+        } else {
+            let Lines { formatter, output } = lines;
+            output.event(|batch| format(formatter, batch));
+        }
+    }
+
+    /// Writes what had to wait.
+    fn release(&mut self, mut released: Vec<Item>) {
+        for item in released.drain(..) {
+            match item {
+                Item::Line(line) => self.write(|_, batch| batch.extend_from_slice(&line)),
+                Item::Packet(packet) => self.record(&packet),
+            }
+        }
+        // Its memory is for the next time.
+        self.released = released;
+    }
+
+    fn record(&mut self, packet: &OwnedPacket) {
+        if let Some(recorder) = &mut self.recorder {
+            self.packets += 1;
+            recorder.capture().packet(&packet.packet());
+        }
+    }
+
+    /// The packet of an event, after what it completed was observed.
+    pub(super) fn packet(&mut self, event: &Event<'_>, sighting: Sighting<'_>) {
+        let Self { recorder: Some(recorder), selection, .. } = self else { return };
+        let Sighting { timestamp, on: SeenOn { interface, .. }, link_type } = sighting;
+        let mut released = std::mem::take(&mut self.released);
+        let fate = match selection.takes_packets_alone() {
+            true if event.is_selected() => Fate::Pass,
+            true => Fate::Drop,
+            false => selection.packet(event, timestamp, &mut released),
+        };
+        if fate == Fate::Wait
+            && let Some(packet) = recorder.copy(event, timestamp, interface, link_type)
+        {
+            selection.hold(Ends::of(event), Item::Packet(packet));
+        }
+        self.context += u64::from(fate == Fate::Drop);
+        self.release(released);
+        if fate == Fate::Pass
+            && let Some(recorder) = &mut self.recorder
+        {
+            self.packets += u64::from(recorder.write(event, timestamp, interface, link_type));
+        }
+    }
+}
