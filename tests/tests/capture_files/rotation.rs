@@ -13,6 +13,7 @@ use tls_sniff::{
         capture::{Capture, CaptureOptions, Packet},
         output::WhenFull,
     },
+    source::file::CaptureFile,
 };
 
 use super::{
@@ -37,8 +38,7 @@ fn sum(files: &[(PathBuf, u64)]) -> u64 {
 }
 
 pub(super) fn by_size() -> Result<()> {
-    for (name, limit) in
-        [("x.pcapng", 10_000_000), ("x.pcap", 10_000_000), ("x.pcapng.zst", 3_000)]
+    for (name, limit) in [("x.pcapng", 10_000_000), ("x.pcap", 10_000_000), ("x.pcapng.zst", 3_000)]
     {
         let folder = tempfile::tempdir()?;
         let rotate_bytes = Some(limit);
@@ -83,11 +83,12 @@ pub(super) fn ring() -> Result<()> {
     // What is there is the end of the capture, without a gap.
     let mut times = Vec::new();
     for (path, _) in &files {
-        let rows = tls_sniff_tests::tshark::rows(path, "frame", &["frame.time_epoch"])?;
-        for row in rows {
-            times.push(row.concat().replace('.', "").parse::<u64>()?);
+        let mut file = CaptureFile::open(path)?;
+        while let Some(frame) = file.next()? {
+            times.push(u64::try_from(frame.timestamp_ns)?);
         }
     }
+    same("packets by capinfos", &sum(&files), &(times.len() as u64))?;
     times.sort_unstable();
     let begin = PACKETS - times.len() as u64;
     ensure!(times.len() as u64 > PACKETS / 2, "{}", times.len());

@@ -181,6 +181,7 @@ impl Writer {
     fn packet(&mut self, packet: &Queued<'_>) {
         if self.disk.is_none() {
             add(&self.shared.dropped_disk, 1);
+            self.trouble.more(1);
             return;
         }
         self.packets += 1;
