@@ -188,13 +188,16 @@ pub(super) fn secrets() -> Result<()> {
     write!(keys, "{}", &third[50..])?;
     // Enough for a second file.
     batch(500)?;
+    // What comes after the last packet is not left out.
+    let last = secret("d");
+    write!(keys, "{last}")?;
     finish(capture)?;
     let [one, two] = ["x_00001.pcapng", "x_00002.pcapng"].map(|name| folder.path().join(name));
     same("packets", &(count(&one)? + count(&two)?), &502)?;
     let separate = [&first, &second, &third].map(|line| hex(line)).join(",");
     same("first file", &embedded(&one)?, &separate)?;
     let together = hex(&[first, second, third].concat());
-    same("second file", &embedded(&two)?, &together)
+    same("second file", &embedded(&two)?, &format!("{together},{}", hex(&last)))
 }
 
 /// What a packet costs when buffers have their size.

@@ -214,6 +214,34 @@ fn files_follow_one_another_by_size_and_by_the_time_of_packets() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let options = CaptureOptions { rotate_bytes: Some(1), ..options(&inner.join("x.pcapng")) };
+    let mut capture = Capture::start(options, WhenFull::Wait).unwrap();
+    let mut one = |seconds: i64| {
+        capture.packet(&Packet { timestamp: Timestamp(seconds), ..packet(&[0; 60]) });
+        capture.flush();
+        let deadline = Instant::now() + SOON;
+        while capture.counters().on_their_way() > 0 {
+            assert!(Instant::now() < deadline, "{:?}", capture.counters());
+            thread::sleep(FULL_PAUSE);
+        }
+        let CaptureCounters { written, dropped_disk, files, .. } = capture.counters();
+        (written, dropped_disk, files)
+    };
+    assert_eq!(one(1), (1, 0, 1));
+    fs::remove_dir_all(&inner).unwrap();
+    assert_eq!(one(2), (1, 1, 1));
+    assert_eq!(one(3), (1, 2, 1));
+    fs::create_dir(&inner).unwrap();
+    assert_eq!(one(4), (2, 2, 2));
+    finish(capture);
+    assert_eq!(read(&inner.join("x_00002.pcapng"))[0].time, 4);
+}
+
+#[test]
 fn time_ends_a_live_file_without_packets() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.pcapng");

@@ -21,17 +21,22 @@ pub(super) struct Trouble {
 impl Trouble {
     /// `packets` were lost by `error`.
     pub(super) fn lost(&mut self, file: &Path, error: &io::Error, packets: u64) {
-        let lost = self.lost.unwrap_or(0) + packets;
-        self.lost = Some(lost);
+        self.more(packets);
         if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
             return;
         }
         self.said = Some(Instant::now());
+        let lost = self.lost.unwrap_or(0);
         let until = if is_full(error) { "there is space" } else { "it can be written" };
         tracing::warn!(
             "{}: {error}: {lost} packets are lost so far; the capture goes on when {until}",
             file.display()
         );
+    }
+
+    /// `packets` more were lost, by what was said.
+    pub(super) fn more(&mut self, packets: u64) {
+        self.lost = Some(self.lost.unwrap_or(0) + packets);
     }
 
     /// A chunk was written.
@@ -43,5 +48,58 @@ impl Trouble {
                 file.display()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Where a subscriber writes.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn it_is_said_once_until_it_is_over() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let (file, full) = (Path::new("x"), io::Error::from(io::ErrorKind::PermissionDenied));
+            let mut trouble = Trouble::default();
+            trouble.over(file);
+            for packets in 1..100 {
+                trouble.lost(file, &full, packets);
+            }
+            trouble.more(50);
+            trouble.over(file);
+            trouble.over(file);
+            trouble.lost(file, &full, 7);
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let expected = [
+            "x: permission denied: 1 packets are lost so far; the capture goes on when it can be written",
+            "x: the capture goes on; 5000 packets were lost meanwhile",
+            "x: permission denied: 7 packets are lost so far; the capture goes on when it can be written",
+        ];
+        assert_eq!(log.lines().map(str::trim).collect::<Vec<_>>(), expected);
     }
 }

@@ -123,6 +123,9 @@ impl Writer {
 
     /// How long to wait for packets before [`Writer::tick`].
     pub(super) fn patience(&self) -> Option<Duration> {
+        if self.shared.has_ended() {
+            return None;
+        }
         let chunk = self.chunk.since.map(|since| PACKED_CHUNK_AGE.saturating_sub(since.elapsed()));
         let period = self.period_end().filter(|_| self.live).map(|end| {
             let left = end.saturating_sub(Timestamp::now().0);
@@ -133,6 +136,9 @@ impl Writer {
 
     /// Does what time asks for.
     pub(super) fn tick(&mut self) {
+        if self.shared.has_ended() {
+            return;
+        }
         if self.chunk.since.is_some_and(|since| since.elapsed() >= PACKED_CHUNK_AGE) {
             self.commit();
         }
@@ -181,6 +187,7 @@ impl Writer {
     fn packet(&mut self, packet: &Queued<'_>) {
         if self.disk.is_none() {
             add(&self.shared.dropped_disk, 1);
+            self.trouble.more(1);
             return;
         }
         self.packets += 1;
@@ -324,6 +331,7 @@ impl Writer {
             + self.shared.dropped_queue.load(Ordering::Relaxed);
         let news = lost.saturating_sub(self.told_lost);
         let tells = self.encoder.tells_losses();
+        self.embed_news();
         self.encoder.trailer(news, Timestamp::now().0, &mut self.chunk.bytes);
         if self.commit() && tells {
             self.told_lost += news;
