@@ -59,9 +59,12 @@ fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Option<Counter> {
     Some(outcome)
 }
 
-/// Headers, rules, payload start, gate, event.
+/// The user's expression, headers, rules, payload start, gate, event.
 #[inline(always)]
 fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Counters) -> Counter {
+    if globals::has_expression() && !packet.matches_expression(link) {
+        return Counter::Filtered;
+    }
     let rules = KernelRules;
     if !filter::wants_direction(&rules, hook.direction()) {
         return Counter::Filtered;

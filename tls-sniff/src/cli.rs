@@ -14,7 +14,7 @@ use self::filter::FilterFlags;
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
     error::Error,
-    filter::PacketFilter,
+    filter::{PacketFilter, expression::Expression},
     observation::EventKind,
     sink::json::Profile,
 };
@@ -24,7 +24,7 @@ use crate::{
 /// Without arguments it watches every interface that is up, in both directions, and needs root or
 /// CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON. Events go to stdout, one a line; log messages to stderr.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) inner: Option<Inner>,
@@ -103,6 +103,7 @@ Examples:
   tls-sniff --events client_hello | jq -r .sni
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
+  tls-sniff -i any 'host 10.0.0.1 and not port 8443'
   tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -184,6 +185,16 @@ impl Cli {
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
         self.filters.filter(&self.events())
+    }
+
+    /// The expression, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If libpcap is missing or does not take it.
+    pub(crate) fn expression(&self) -> Result<Option<Expression>, Error> {
+        let text = self.filters.expression();
+        Ok(if text.is_empty() { None } else { Some(Expression::new(&text)?) })
     }
 
     /// Whether the output is text, on a terminal or not.

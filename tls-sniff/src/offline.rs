@@ -20,6 +20,7 @@ use crate::{
     clock::Timestamp,
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
+    filter::expression::Expression,
     pipeline::{Pipeline, PipelineOptions, Sighting},
     sink::{Formatter, output::WhenFull},
     source::file::{CaptureFile, Examined, Examiner, Frame},
@@ -30,6 +31,8 @@ use crate::{
 pub struct OfflineOptions {
     /// Payload bytes of each segment to look at, as for the kernel programs.
     pub capture_len: u32,
+    /// An expression that frames must match, before all else.
+    pub expression: Option<Expression>,
     /// Events.
     pub pipeline: PipelineOptions,
 }
@@ -115,7 +118,8 @@ fn read(
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let examiner = Examiner::new(options.capture_len, options.pipeline.filter.rules());
+    let examiner = Examiner::new(options.capture_len, options.pipeline.filter.rules())
+        .with_expression(options.expression.clone());
     while more()
         && let Some(frame) = file.next()?
     {

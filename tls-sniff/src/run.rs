@@ -16,7 +16,7 @@ use crate::{
     cli::{Cli, Inner},
     daemon::{self, LiveOptions, Selection},
     error::Error,
-    filter::explain::Explanation,
+    filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
     offline::{self, OfflineOptions},
     pipeline::PipelineOptions,
@@ -55,8 +55,10 @@ fn run(cli: Cli) -> Result<(), Error> {
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let events = cli.events();
+    let expression = cli.expression()?;
     if cli.explain {
-        let explanation = Explanation { filter: &filter, events: &events };
+        let expression = expression.as_ref().map(Expression::text);
+        let explanation = Explanation { expression, filter: &filter, events: &events };
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let pipeline = PipelineOptions { events, filter: filter.clone(), count: cli.count };
@@ -65,7 +67,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })?;
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
+        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
         return runtime.block_on(offline::run(path, options, formatter));
     }
     let options = LiveOptions {
@@ -74,6 +76,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         load: LoadOptions {
             capture_len: cli.payload_bytes,
             filter,
+            expression,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
             ..LoadOptions::default()

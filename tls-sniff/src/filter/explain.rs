@@ -11,6 +11,8 @@ use crate::observation::EventKind;
 /// Shows what the given flags select.
 #[derive(Debug)]
 pub struct Explanation<'a> {
+    /// The expression that comes first.
+    pub expression: Option<&'a str>,
     /// Tests of packets.
     pub filter: &'a PacketFilter,
     /// Events that are written.
@@ -23,6 +25,9 @@ impl Display for Explanation<'_> {
         let connection = connection(filter);
         let segment = segment(filter);
         writeln!(f, "In the kernel, before anything is copied (with -r: here, the same tests):")?;
+        if let Some(expression) = self.expression {
+            writeln!(f, "  packets that match the expression `{expression}`, and of those:")?;
+        }
         if connection.is_empty() {
             writeln!(f, "  packets of all connections")?;
         }
