@@ -20,6 +20,7 @@
 
 pub mod frame;
 pub mod fuzz;
+pub mod libpcap;
 pub mod need;
 pub mod netns;
 pub mod packet_socket;

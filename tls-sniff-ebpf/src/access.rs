@@ -18,9 +18,9 @@ use aya_ebpf::{
     helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
-use tls_sniff_common::{config::MAX_DIRECT_CAPTURE_LEN, headers::LinkLayer, packet::PacketBytes};
+use tls_sniff_common::{config::MAX_DIRECT_CAPTURE_LEN, packet::PacketBytes};
 
-use crate::{expression, globals};
+use crate::globals;
 
 /// The linear part of a packet.
 #[derive(Clone, Copy)]
@@ -132,9 +132,6 @@ pub(crate) trait Packet {
     /// Index of the interface that the packet crosses.
     fn interface(&self) -> u32;
 
-    /// Whether the user's expression matches; to be asked only if there is one.
-    fn matches_expression(&self, link: LinkLayer) -> bool;
-
     /// Type and tag control information of a VLAN tag that is not in the bytes.
     fn offloaded_vlan(&self) -> Option<(u16, u16)>;
 
@@ -231,11 +228,6 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
-    fn matches_expression(&self, _: LinkLayer) -> bool {
-        expression::tls_sniff_expression_xdp(self.ctx.cast_const().cast()) != 0
-    }
-
-    #[inline(always)]
     fn copied_at_most(&self, len: usize) -> usize {
         let most = MAX_DIRECT_CAPTURE_LEN as usize;
         if globals::has_xdp_load_bytes() { len } else { len.min(most) }
@@ -314,16 +306,6 @@ impl Packet for TcPacket {
             bpf_skb_load_bytes(self.skb.cast(), offset as u32, to.as_mut_ptr().cast(), len as u32)
         };
         result == 0
-    }
-
-    #[inline(always)]
-    fn matches_expression(&self, link: LinkLayer) -> bool {
-        let skb = self.skb.cast_const().cast();
-        let wanted = match link {
-            LinkLayer::RawIp => expression::tls_sniff_expression_l3(skb),
-            _ => expression::tls_sniff_expression_tc(skb),
-        };
-        wanted != 0
     }
 
     #[inline(always)]

@@ -104,7 +104,7 @@ impl Libpcap {
             // SAFETY: libpcap has no constructor that does more than register itself.
             match unsafe { Library::new(*name) } {
                 Ok(library) => return Ok(Self(Arc::new(library))),
-                Err(error) => reason = error.to_string(),
+                Err(error) => reason = said(&error),
             }
         }
         Err(reason)
@@ -126,7 +126,7 @@ impl Libpcap {
 
     /// Compiles an expression with optimisation; libpcap's words, in one line, if it does not like it.
     pub(super) fn compile(&self, text: &str, link: LinkType) -> Result<Vec<Instruction>, String> {
-        let functions = self.functions().map_err(|error| error.to_string())?;
+        let functions = self.functions().map_err(|error| said(&error))?;
         let text = CString::new(text).map_err(|_| "it has a zero byte".to_owned())?;
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the handle is closed below and not used behind that, the program freed once it was made,
@@ -166,6 +166,11 @@ unsafe fn copied(program: &BpfProgram) -> Vec<Instruction> {
     let instructions = unsafe { std::slice::from_raw_parts(program.instructions, len) };
     let copy = |it: &BpfInsn| Instruction { code: it.code, jt: it.jt, jf: it.jf, k: it.k };
     instructions.iter().map(copy).collect()
+}
+
+/// What the linker said, which is behind libloading's words.
+fn said(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn one_line(message: &CStr) -> String {

@@ -61,10 +61,14 @@ impl ExpressionError {
             Self::NoLibpcap(_) => {
                 "install libpcap0.8 (libpcap on other systems than Debian), or use the flags: --port, --host, --net"
             }
-            Self::Refused { .. } => {
-                "`man pcap-filter` has the language; --direction takes the place of inbound and outbound"
+            Self::Refused { .. } => "`man pcap-filter` tells the language",
+            Self::Program { source: ProgramError::NotInPacket { .. }, .. } => {
+                "--direction in or out takes the place of inbound and outbound"
             }
-            Self::Program { .. } => "leave `protochain` out: it is a loop",
+            Self::Program { source: ProgramError::Jump { .. }, .. } => {
+                "leave `protochain` out: it is a loop"
+            }
+            Self::Program { .. } => "please report it with the expression",
         }
     }
 }

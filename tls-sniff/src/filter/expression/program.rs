@@ -20,6 +20,9 @@ pub struct Instruction {
     pub k: u32,
 }
 
+/// Offsets from here on are `SKF_AD_OFF` and the like in linux/filter.h, not places in a packet.
+const NOT_IN_PACKET: u32 = 0xffe0_0000;
+
 /// Words of scratch memory.
 pub(super) const WORDS: usize = 16;
 
@@ -122,6 +125,12 @@ pub enum ProgramError {
         /// What it is.
         code: u16,
     },
+    /// A load that only Linux's packet sockets have: what is known of a packet beside its bytes.
+    #[error("it asks what Linux tells on packet sockets only, as for inbound and outbound")]
+    NotInPacket {
+        /// Counted from 0.
+        at: usize,
+    },
     /// A jump backwards or out of the program.
     #[error("it asks for a jump backwards (instruction {at}), which kernel programs cannot do")]
     Jump {
@@ -181,6 +190,9 @@ impl Program {
 /// operand's source in bit 3 and the operation in bits 4 to 7.
 fn step(at: usize, instruction: &Instruction) -> Result<Step, ProgramError> {
     let Instruction { code, jt, jf, k } = *instruction;
+    if matches!(code, 0x20 | 0x28 | 0x30) && k >= NOT_IN_PACKET {
+        return Err(ProgramError::NotInPacket { at });
+    }
     let unknown = ProgramError::Unknown { at, code };
     let operand = if code & 8 == 0 { Operand::Constant(k) } else { Operand::X };
     // Scratch memory has so many words.
@@ -270,6 +282,13 @@ mod tests {
         let branch = instruction(0x15, 0, 1, 7);
         assert_eq!(Program::new(&[branch, accept]), Err(ProgramError::Jump { at: 0 }));
         assert!(Program::new(&[branch, accept, accept]).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_not_in_the_packet() {
+        let load = instruction(0x28, 0, 0, 0xffff_f004);
+        let refused = Program::new(&[load, instruction(0x16, 0, 0, 0)]);
+        assert_eq!(refused, Err(ProgramError::NotInPacket { at: 0 }));
     }
 
     #[test]
