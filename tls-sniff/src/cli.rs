@@ -228,3 +228,35 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(arguments: &[&str]) -> String {
+        let cli = Cli::try_parse_from([&["tls-sniff"], arguments].concat()).unwrap();
+        assert!(cli.inner.is_none());
+        cli.filters.expression()
+    }
+
+    #[test]
+    fn an_expression_is_one_word_or_several() {
+        assert_eq!(text(&[]), "");
+        assert_eq!(text(&[" "]), "");
+        assert_eq!(text(&["port 443"]), "port 443");
+        assert_eq!(text(&["port", "443"]), "port 443");
+        assert_eq!(text(&["-i", "eth0", "host", "10.0.0.1", "-p", "443"]), "host 10.0.0.1");
+        assert_eq!(text(&["--", "-ip[8] > 5"]), "-ip[8] > 5");
+        // No subcommand, hidden or clap's own.
+        for word in ["help", "guard", "clsact"] {
+            assert_eq!(text(&[word, "or", "ip"]), format!("{word} or ip"));
+        }
+    }
+
+    #[test]
+    fn the_guard_is_none() {
+        let cli = Cli::try_parse_from(["tls-sniff", "clsact-guard", "1"]).map(|cli| cli.inner);
+        let guarded = matches!(cli, Ok(Some(Inner::ClsactGuard { .. })));
+        assert!(guarded || cli.is_err_and(|error| error.kind() == ErrorKind::ValueValidation));
+    }
+}

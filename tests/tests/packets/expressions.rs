@@ -1,13 +1,20 @@
 //! Expressions in tcpdump's language: libpcap's own `bpf_filter`, the interpreter for files and the kernel
 //! programs agree on every packet, whole, cut and damaged.
 
+#[path = "expressions/alone.rs"]
+mod alone;
+
 use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
 use tls_sniff::{
     filter::{
         PacketFilter,
-        expression::{Expression, LinkType},
+        expression::{Expression, LinkType, translate::Context},
         value::{Content, Handshake, TcpFlag, WireVersion},
     },
     load::{LoadError, LoadOptions},
@@ -22,6 +29,7 @@ use tls_sniff_tests::{
     need::corpus,
 };
 
+use self::alone::Alone;
 use super::{At, Bench, hello};
 
 const DLT_EN10MB: i32 = 1;
@@ -94,7 +102,9 @@ const EXPRESSIONS: &[&str] = &[
     "vlan 100 and port 443",
     "vlan 200 and vlan 100 and tcp",
     "not vlan and tcp",
-    "mpls or pppoes",
+    "mpls",
+    "pppoes",
+    "ether[6000:2] != 0",
     "ip[6:2] & 0x1fff != 0",
     "ip multicast or ip6 multicast",
     "ip[60000] = 1",
@@ -102,10 +112,6 @@ const EXPRESSIONS: &[&str] = &[
     "tcp[40000] = 0 or udp[8:4] = 0x01010101",
     "(tcp port 443 or tcp port 8443) and not (src net 10.77.2.0/24 or dst host 192.0.2.7) and len < 400",
 ];
-
-fn at(is_raw: bool) -> &'static [At] {
-    if is_raw { &[At::L3In, At::L3Out] } else { &[At::Xdp, At::In, At::Out] }
-}
 
 /// Packets that the expressions tell apart.
 fn packets(raw: bool) -> Vec<Vec<u8>> {
@@ -151,7 +157,7 @@ fn packets(raw: bool) -> Vec<Vec<u8>> {
         packets.push(Frame::ethernet().ether_type(0x8847).payload(&[0x45; 60]).build());
     }
     let small: Vec<_> = packets.iter().filter(|packet| packet.len() < 200).cloned().collect();
-    for packet in small.iter().step_by(5) {
+    for packet in small.iter().step_by(2) {
         // Cut short, as far down as test runs go, and with bytes that headers are sensitive to.
         packets.extend((15..packet.len()).step_by(3).map(|length| packet[..length].to_vec()));
         let ip = if raw { 0 } else { 14 };
@@ -184,48 +190,99 @@ fn captured() -> Result<Vec<Vec<u8>>> {
     Ok(frames)
 }
 
-pub(super) fn bench(expression: &str, filter: PacketFilter) -> Result<Bench> {
+fn bench(expression: &str, filter: PacketFilter) -> Result<Bench> {
     let expression = Some(Expression::new(expression)?);
     Bench::load(LoadOptions { filter, expression, xdp: true, ..LoadOptions::default() })
 }
 
-/// Every packet passes the filters that are beside the expression, or is filtered by none of them.
-fn kernel_matches(bench: &mut Bench, at: At, packet: &[u8]) -> Result<Option<bool>> {
-    let Some(seen) = bench.run_if_it_fits(at, packet)? else { return Ok(None) };
-    Ok(Some(seen.outcome()? != Counter::Filtered))
-}
-
-pub(crate) fn agree_with_libpcap() -> Result<()> {
+/// Link layers with their packets.
+fn links() -> Result<[(LinkType, LinkLayer, i32, Vec<Vec<u8>>); 2]> {
     let (mut ethernet, raw) = (packets(false), packets(true));
     ethernet.extend(captured()?);
-    let links = [(LinkLayer::Ethernet, DLT_EN10MB, ethernet), (LinkLayer::RawIp, DLT_RAW, raw)];
-    let (mut compared, mut matched) = (0_usize, 0_usize);
+    // In fragments at XDP.
+    let jumbo = Frame::ethernet().ipv4().tcp(40000, 443).payload(&hello(8000));
+    ethernet.push(jumbo.build());
+    Ok([
+        (LinkType::Ethernet, LinkLayer::Ethernet, DLT_EN10MB, ethernet),
+        (LinkType::RawIp, LinkLayer::RawIp, DLT_RAW, raw),
+    ])
+}
+
+/// Every expression on every packet, translated for each context.
+pub(crate) fn agree_with_libpcap() -> Result<()> {
+    let load_bytes = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes)?;
+    let links = links()?;
+    let (mut compared, mut matched, mut fragments) = (0_usize, 0_usize, 0_usize);
     for text in EXPRESSIONS {
         let expression = Expression::new(text)?;
-        let mut bench = bench(text, PacketFilter::default()).context(*text)?;
-        for (link, dlt, packets) in &links {
-            let (raw, link) = (*dlt == DLT_RAW, *link);
+        for (link_type, link, dlt, packets) in &links {
             let Ok(reference) = PcapFilter::new(text, *dlt) else {
-                ensure!(raw, "{text}");
+                ensure!(expression.program(*link_type).is_err(), "{text}");
                 continue;
             };
+            let program = expression.program(*link_type).map_err(Clone::clone)?;
+            let mut contexts = vec![Context::Skb];
+            if *link == LinkLayer::Ethernet {
+                contexts.push(Context::Xdp { load_bytes: false });
+                contexts.extend(load_bytes.then_some(Context::Xdp { load_bytes: true }));
+            }
+            let mut alone = Vec::new();
+            for context in contexts {
+                let loaded = Alone::load(program, context);
+                alone.push((context, loaded.with_context(|| format!("{text}, {context:?}"))?));
+            }
             for packet in packets {
-                let wire_len = u32::try_from(packet.len())?;
-                let expected = reference.matches(packet, wire_len)?;
-                let what = || format!("{text:?}, {expected}, {packet:02x?}");
-                let here = expression.matches(&CapturedPacket::from(&packet[..]), link);
+                let expected = reference.matches(packet, u32::try_from(packet.len())?)?;
+                let start = packet.get(..100).unwrap_or(packet);
+                let what = || format!("{text:?}, {expected}, {}: {start:02x?}", packet.len());
+                let here = expression.matches(&CapturedPacket::from(&packet[..]), *link);
                 ensure!(here == Ok(expected), "interpreter: {}", what());
-                for at in at(raw) {
-                    let Some(kernel) = kernel_matches(&mut bench, *at, packet)? else { continue };
-                    ensure!(kernel == expected, "{at:?}: {}", what());
-                    compared += 1;
-                }
                 matched += usize::from(expected);
+                for (context, alone) in &alone {
+                    // Without the helper fragments are not there, and no kernel without it has them.
+                    if *context == (Context::Xdp { load_bytes: false }) && packet.len() > 3000 {
+                        continue;
+                    }
+                    let Some((kernel, _)) = alone.run(packet, 1)? else { continue };
+                    ensure!(kernel == expected, "{context:?}: {}", what());
+                    compared += 1;
+                    fragments += usize::from(packet.len() > 4096);
+                }
             }
         }
     }
     // What never or always matches would agree as well.
-    ensure!(compared > 50_000 && matched > 5_000, "{compared} compared, {matched} matched");
+    ensure!(compared > 100_000 && matched > 5_000, "{compared} compared, {matched} matched");
+    ensure!(!load_bytes || fragments > 0, "no packet in fragments was run");
+    Ok(())
+}
+
+/// In the programs themselves, at each hook: what does not match is counted as filtered.
+pub(crate) fn filter_at_each_hook() -> Result<()> {
+    let links = links()?;
+    for text in ["port 443 and (tcp[((tcp[12:1] & 0xf0) >> 2):1] = 0x16)", "greater 200 or ip6"] {
+        let expression = Expression::new(text)?;
+        let mut bench = bench(text, PacketFilter::default())?;
+        let (mut wanted, mut compared) = (0_usize, 0_usize);
+        for at in At::ALL {
+            let [ethernet, raw] = &links;
+            let (_, link, _, packets) = if at.is_raw() { raw } else { ethernet };
+            for packet in packets.iter().filter(|packet| packet.len() >= 54) {
+                let Some(seen) = bench.run_if_it_fits(at, packet)? else { continue };
+                let captured = CapturedPacket::from(&packet[..]);
+                let expected = expression.matches(&captured, *link).map_err(Clone::clone)?;
+                let outcome = seen.outcome()?;
+                ensure!(
+                    (outcome != Counter::Filtered) == expected,
+                    "{at:?}: {:02x?}",
+                    &packet[..54]
+                );
+                wanted += usize::from(expected);
+                compared += 1;
+            }
+        }
+        ensure!(wanted > 50 && compared > 2 * wanted, "{text}: {wanted} of {compared}");
+    }
     Ok(())
 }
 

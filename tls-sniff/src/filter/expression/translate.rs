@@ -247,7 +247,7 @@ impl Translation {
         if let Some(direct) = direct {
             self.code.lands(direct);
         }
-        self.code.to_host(size, to);
+        self.code.network_to_host(size, to);
     }
 
     /// Loads from X and a constant: a sum of 64 bits, so that it does not wrap around.
@@ -286,7 +286,7 @@ impl Translation {
                 self.code.refuses(behind);
             }
         }
-        self.code.to_host(size, R7);
+        self.code.network_to_host(size, R7);
     }
 
     /// The linear part to r2 and r3.

@@ -46,7 +46,7 @@ pub(super) mod op {
 }
 
 /// Whole codes, and classes that an operation is added to.
-mod code {
+mod opcode {
     pub(super) const LOAD: u8 = 0x61;
     pub(super) const STORE_CONSTANT: u8 = 0x62;
     pub(super) const STORE: u8 = 0x63;
@@ -121,39 +121,39 @@ impl Code {
 
     /// A register gets a constant; its upper half 0.
     pub(super) fn set(&mut self, to: u8, constant: i32) {
-        self.push(instruction(code::SET, to, 0, 0, constant));
+        self.push(instruction(opcode::SET, to, 0, 0, constant));
     }
 
     /// The lower half; the upper one becomes 0.
     pub(super) fn copy32(&mut self, to: u8, from: u8) {
-        self.push(instruction(code::COPY32, to, from, 0, 0));
+        self.push(instruction(opcode::COPY32, to, from, 0, 0));
     }
 
     pub(super) fn copy64(&mut self, to: u8, from: u8) {
-        self.push(instruction(code::COPY64, to, from, 0, 0));
+        self.push(instruction(opcode::COPY64, to, from, 0, 0));
     }
 
     /// Adds a constant with its sign.
     pub(super) fn add64(&mut self, to: u8, constant: i32) {
-        self.push(instruction(code::ADD64, to, 0, 0, constant));
+        self.push(instruction(opcode::ADD64, to, 0, 0, constant));
     }
 
     pub(super) fn add_register64(&mut self, to: u8, from: u8) {
-        self.push(instruction(code::ADD_REGISTER64, to, from, 0, 0));
+        self.push(instruction(opcode::ADD_REGISTER64, to, from, 0, 0));
     }
 
     pub(super) fn subtract_register64(&mut self, to: u8, from: u8) {
-        self.push(instruction(code::SUBTRACT_REGISTER64, to, from, 0, 0));
+        self.push(instruction(opcode::SUBTRACT_REGISTER64, to, from, 0, 0));
     }
 
     /// Arithmetic of 32 bits.
     pub(super) fn compute(&mut self, operation: u8, to: u8, operand: Operand) {
         let (source, from, constant) = encoded(operand);
-        self.push(instruction(code::ALU | operation | source, to, from, 0, constant));
+        self.push(instruction(opcode::ALU | operation | source, to, from, 0, constant));
     }
 
     pub(super) fn negate(&mut self, register: u8) {
-        self.push(instruction(code::NEGATE, register, 0, 0, 0));
+        self.push(instruction(opcode::NEGATE, register, 0, 0, 0));
     }
 
     pub(super) fn read(&mut self, size: Size, to: u8, base: u8, offset: i16) {
@@ -162,68 +162,68 @@ impl Code {
             Size::Half => 0x08,
             Size::Byte => 0x10,
         };
-        self.push(instruction(code::LOAD | size, to, base, offset, 0));
+        self.push(instruction(opcode::LOAD | size, to, base, offset, 0));
     }
 
     /// A word of the stack.
     pub(super) fn store(&mut self, offset: i16, from: u8) {
-        self.push(instruction(code::STORE, R10, from, offset, 0));
+        self.push(instruction(opcode::STORE, R10, from, offset, 0));
     }
 
     /// A word of the stack.
     pub(super) fn store_zero(&mut self, offset: i16) {
-        self.push(instruction(code::STORE_CONSTANT, R10, 0, offset, 0));
+        self.push(instruction(opcode::STORE_CONSTANT, R10, 0, offset, 0));
     }
 
     /// What was read in network byte order.
-    pub(super) fn to_host(&mut self, size: Size, register: u8) {
+    pub(super) fn network_to_host(&mut self, size: Size, register: u8) {
         if size != Size::Byte {
             let bits = i32::from(size.bytes()) * 8;
-            self.push(instruction(code::TO_BIG_ENDIAN, register, 0, 0, bits));
+            self.push(instruction(opcode::TO_BIG_ENDIAN, register, 0, 0, bits));
         }
     }
 
     pub(super) fn call(&mut self, helper: i32) {
-        self.push(instruction(code::CALL, 0, 0, 0, helper));
+        self.push(instruction(opcode::CALL, 0, 0, 0, helper));
     }
 
     pub(super) fn answer(&mut self, matches: bool) {
         self.set(R0, i32::from(matches));
-        self.push(instruction(code::EXIT, 0, 0, 0, 0));
+        self.push(instruction(opcode::EXIT, 0, 0, 0, 0));
     }
 
     pub(super) fn jump(&mut self, target: Target) {
         self.jumps.push((self.instructions.len(), target));
-        self.push(instruction(code::JUMP, 0, 0, 0, 0));
+        self.push(instruction(opcode::JUMP, 0, 0, 0, 0));
     }
 
     /// If the comparison of 32 bits holds.
     pub(super) fn branch(&mut self, operation: u8, register: u8, operand: Operand, target: Target) {
         let (source, from, constant) = encoded(operand);
         self.jumps.push((self.instructions.len(), target));
-        let code = code::JUMP_IF32 | operation | source;
+        let code = opcode::JUMP_IF32 | operation | source;
         self.push(instruction(code, register, from, 0, constant));
     }
 
     /// If the helper that was called failed.
     pub(super) fn branch_failed(&mut self) {
         self.jumps.push((self.instructions.len(), Target::Refuse));
-        self.push(instruction(code::JUMP_IF64 | op::NOT_EQUAL, R0, 0, 0, 0));
+        self.push(instruction(opcode::JUMP_IF64 | op::NOT_EQUAL, R0, 0, 0, 0));
     }
 
     pub(super) fn jump_ahead(&mut self) -> Ahead {
-        self.ahead(instruction(code::JUMP, 0, 0, 0, 0))
+        self.ahead(instruction(opcode::JUMP, 0, 0, 0, 0))
     }
 
     /// If a pointer is behind the end of the packet.
     pub(super) fn branch_behind(&mut self, pointer: u8, end: u8) -> Ahead {
-        let code = code::JUMP_IF64 | op::GREATER | code::REGISTER;
+        let code = opcode::JUMP_IF64 | op::GREATER | opcode::REGISTER;
         self.ahead(instruction(code, pointer, end, 0, 0))
     }
 
     /// If a number of 64 bits is above a limit, which is below 2^31.
     pub(super) fn branch_above(&mut self, register: u8, limit: u32) -> Ahead {
-        let code = code::JUMP_IF64 | op::GREATER;
+        let code = opcode::JUMP_IF64 | op::GREATER;
         self.ahead(instruction(code, register, 0, 0, limit.cast_signed()))
     }
 
@@ -284,6 +284,6 @@ impl Instruction {
 const fn encoded(operand: Operand) -> (u8, u8, i32) {
     match operand {
         Operand::Constant(constant) => (0, 0, constant.cast_signed()),
-        Operand::X => (code::REGISTER, R8, 0),
+        Operand::X => (opcode::REGISTER, R8, 0),
     }
 }
