@@ -21,6 +21,7 @@
 pub mod capture;
 pub mod frame;
 pub mod fuzz;
+pub mod libpcap;
 pub mod middle;
 pub mod need;
 pub mod netns;

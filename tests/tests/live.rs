@@ -103,6 +103,8 @@ fn main() -> ExitCode {
         test("tagged_frames_at_xdp", NETWORK, || frames::tagged("xdp")),
         test("counters_add_up_to_the_packets_sent", NETWORK, frames::counters_add_up),
         test("application_data_when_asked", NETWORK, frames::application_data),
+        test("expression_at_tc", NETWORK, || frames::expression("tc")),
+        test("expression_at_xdp", NETWORK, || frames::expression("xdp")),
         test("interface_without_link_layer", NETWORK, frames::without_link_layer),
         test("terminated_leaves_nothing_by_tcx", ATTACHED, || attach::terminated("tcx")),
         test("terminated_leaves_nothing_by_clsact", ATTACHED, || attach::terminated("clsact")),

@@ -18,6 +18,8 @@ use tls_sniff_tests::{
 
 #[path = "packets/bench.rs"]
 mod bench;
+#[path = "packets/expressions.rs"]
+mod expressions;
 #[path = "packets/filters.rs"]
 mod filters;
 #[path = "packets/gate.rs"]
@@ -55,6 +57,11 @@ fn main() -> ExitCode {
         test("filter_follows_records", ROOT, filters::records_are_followed),
         test("scopes_add_context", ROOT, filters::scopes),
         test("whole_packets_are_copied", ROOT, filters::whole_packets),
+        test("expressions_agree_with_libpcap", ROOT, expressions::agree_with_libpcap),
+        test("expressions_filter_at_each_hook", ROOT, expressions::filter_at_each_hook),
+        test("expressions_on_cut_packets", &[], expressions::cut_by_a_snaplen),
+        test("verifier_accepts_expressions", ROOT, expressions::verifier_accepts_with_all_rules),
+        test("faults_of_expressions_are_told", ROOT, expressions::faults_are_told),
         test("verifier_accepts_all_rules", ROOT, filters::verifier_accepts_all_rules),
     ])
 }

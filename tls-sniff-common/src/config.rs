@@ -20,6 +20,24 @@ pub const FLOW_SEED: &str = "FLOW_SEED";
 /// only. At most [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
 
+/// Name of the global `u8`: 1 if the bodies of the [`expression`] functions were replaced, and each packet is
+/// to be asked.
+pub const HAS_EXPRESSION: &str = "HAS_EXPRESSION";
+
+/// What user space replaces in the kernel object before it is loaded: the bodies of three functions, each
+/// `u32 f(context)`, that say whether a packet is wanted (1) or not (0). The names are what the symbols
+/// end with.
+pub mod expression {
+    /// The function for packets at TC that start with an Ethernet header.
+    pub const TC: &str = "tls_sniff_expression_tc";
+    /// The function for packets at TC that start with their IP header.
+    pub const TC_RAW_IP: &str = "tls_sniff_expression_l3";
+    /// The function for packets at XDP.
+    pub const XDP: &str = "tls_sniff_expression_xdp";
+    /// Instructions that each body has room for, and a few more.
+    pub const CAPACITY: usize = 4096;
+}
+
 /// Names of the globals that [`crate::filter::Rules`] asks for. `u8` all, but where it says otherwise.
 pub mod rules {
     /// [`direction`](crate::filter::Rules::direction)

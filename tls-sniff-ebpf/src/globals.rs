@@ -50,6 +50,15 @@ pub(crate) fn snaplen() -> usize {
 }
 
 #[unsafe(no_mangle)]
+static HAS_EXPRESSION: Global<u8> = Global::new(0);
+
+/// Whether user space put an expression into the functions of [`crate::expression`].
+#[inline(always)]
+pub(crate) fn has_expression() -> bool {
+    HAS_EXPRESSION.load() != 0
+}
+
+#[unsafe(no_mangle)]
 static RULE_DIRECTION: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static RULE_PORTS: Global<u8> = Global::new(0);

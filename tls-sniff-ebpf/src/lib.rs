@@ -5,6 +5,7 @@
 //!   program  one packet: count it, inspect it, emit what was found
 //!    access  the bytes of a packet: directly between data and data_end, or through a helper
 //!    emit    the event: header, captured bytes, ring buffer
+//!    expression  room for the user's expression, which user space compiles
 //!    maps    every map, behind typed functions
 //!    globals what user space set before load
 //! ```
@@ -29,6 +30,7 @@
 
 mod access;
 mod emit;
+mod expression;
 mod globals;
 mod maps;
 mod program;

@@ -1,6 +1,7 @@
 //! One packet: count it, walk it, ask the rules and the gate, emit it.
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::bpf_ktime_get_ns,
     programs::{TcContext, XdpContext},
 };
@@ -17,7 +18,7 @@ use tls_sniff_common::{
 
 use crate::{
     access::{Direct, Packet, TcPacket, XdpPacket},
-    emit,
+    emit, expression,
     globals::{self, KernelRules},
     maps::{self, Counters},
 };
@@ -25,7 +26,8 @@ use crate::{
 /// Runs on a packet at XDP: always ingress, always Ethernet.
 #[inline(always)]
 pub fn xdp(ctx: &XdpContext) {
-    let _outcome = run(&XdpPacket::new(ctx), LinkLayer::Ethernet, Hook::Xdp);
+    let wanted = || expression::tls_sniff_expression_xdp(ctx.as_ptr()) != 0;
+    let _outcome = run(wanted, || XdpPacket::new(ctx), LinkLayer::Ethernet, Hook::Xdp);
     #[cfg(feature = "kernel-log")]
     diagnose(ctx, _outcome);
 }
@@ -33,7 +35,11 @@ pub fn xdp(ctx: &XdpContext) {
 /// Runs on a packet at TC.
 #[inline(always)]
 pub fn tc(ctx: &TcContext, link: LinkLayer, hook: Hook) {
-    let _outcome = run(&TcPacket::new(ctx), link, hook);
+    let wanted = || match link {
+        LinkLayer::RawIp => expression::tls_sniff_expression_l3(ctx.as_ptr()) != 0,
+        _ => expression::tls_sniff_expression_tc(ctx.as_ptr()) != 0,
+    };
+    let _outcome = run(wanted, || TcPacket::new(ctx), link, hook);
     #[cfg(feature = "kernel-log")]
     diagnose(ctx, _outcome);
 }
@@ -50,11 +56,23 @@ fn diagnose(ctx: &impl aya_ebpf::EbpfContext, outcome: Option<Counter>) {
 }
 
 /// Counts the packet and returns as what; `None` without a slot of counters, which does not happen.
+///
+/// The expression is asked before `packet` reads where the packet is: whatever the expression compared with
+/// the packet's end, the verifier would know of those pointers too, and follow each case on its own.
 #[inline(always)]
-fn run<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Option<Counter> {
+fn run<P: Packet>(
+    wanted: impl FnOnce() -> bool,
+    packet: impl FnOnce() -> P,
+    link: LinkLayer,
+    hook: Hook,
+) -> Option<Counter> {
     let mut counters = maps::counters(hook)?;
     counters.add(Counter::Seen);
-    let outcome = outcome(packet, link, hook, &mut counters);
+    let outcome = if globals::has_expression() && !wanted() {
+        Counter::Filtered
+    } else {
+        outcome(&packet(), link, hook, &mut counters)
+    };
     counters.add(outcome);
     Some(outcome)
 }

@@ -16,7 +16,7 @@ use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
     error::Error,
-    filter::{PacketFilter, handshake::HandshakeFilter},
+    filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
     sink::json::Profile,
 };
@@ -26,7 +26,7 @@ use crate::{
 /// Without arguments it watches every interface that is up, in both directions, and needs root or
 /// CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON. Events go to stdout, one a line; log messages to stderr.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) inner: Option<Inner>,
@@ -116,6 +116,7 @@ Examples:
   tls-sniff --events client_hello | jq -r .sni
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
+  tls-sniff -i any 'host 10.0.0.1 and not port 8443'
   tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
   tls-sniff --sni '*.example.org' --outcome failed -w failed.pcapng --write-scope handshake
 
@@ -213,6 +214,16 @@ impl Cli {
         self.handshakes.filter()
     }
 
+    /// The expression, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If libpcap is missing or does not take it.
+    pub(crate) fn expression(&self) -> Result<Option<Expression>, Error> {
+        let text = self.filters.expression();
+        Ok(if text.is_empty() { None } else { Some(Expression::new(&text)?) })
+    }
+
     /// What is written to stdout, on a terminal or not.
     pub(crate) fn format(&self, terminal: bool) -> Format {
         match self.format {
@@ -244,5 +255,37 @@ impl Cli {
                 Place::Last => Order::Last,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(arguments: &[&str]) -> String {
+        let cli = Cli::try_parse_from([&["tls-sniff"], arguments].concat()).unwrap();
+        assert!(cli.inner.is_none());
+        cli.filters.expression()
+    }
+
+    #[test]
+    fn an_expression_is_one_word_or_several() {
+        assert_eq!(text(&[]), "");
+        assert_eq!(text(&[" "]), "");
+        assert_eq!(text(&["port 443"]), "port 443");
+        assert_eq!(text(&["port", "443"]), "port 443");
+        assert_eq!(text(&["-i", "eth0", "host", "10.0.0.1", "-p", "443"]), "host 10.0.0.1");
+        assert_eq!(text(&["--", "-ip[8] > 5"]), "-ip[8] > 5");
+        // No subcommand, hidden or clap's own.
+        for word in ["help", "guard", "clsact"] {
+            assert_eq!(text(&[word, "or", "ip"]), format!("{word} or ip"));
+        }
+    }
+
+    #[test]
+    fn the_guard_is_none() {
+        let cli = Cli::try_parse_from(["tls-sniff", "clsact-guard", "1"]).map(|cli| cli.inner);
+        let guarded = matches!(cli, Ok(Some(Inner::ClsactGuard { .. })));
+        assert!(guarded || cli.is_err_and(|error| error.kind() == ErrorKind::ValueValidation));
     }
 }

@@ -3,8 +3,12 @@
 use std::{fmt, io};
 
 use crate::{
-    attach::AttachError, filter::value::ValueError, interfaces::InterfaceError, load::LoadError,
-    privilege::MissingPrivilege, source::file::CaptureError,
+    attach::AttachError,
+    filter::{expression::ExpressionError, value::ValueError},
+    interfaces::InterfaceError,
+    load::LoadError,
+    privilege::MissingPrivilege,
+    source::file::CaptureError,
 };
 
 /// Why a run failed.
@@ -39,6 +43,9 @@ pub enum Error {
     /// A capture file could not be read, or not to its end.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// The expression cannot be used.
+    #[error(transparent)]
+    Expression(#[from] ExpressionError),
     /// The file of `--net-file` cannot be read.
     #[error("cannot read {file}: {source}")]
     NetworkFile {
@@ -100,6 +107,7 @@ impl Error {
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
             Self::NetworkLine { .. } => {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
-//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, FLOW_SEED, the rules
+//!  object  the user's expression goes into it
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, FLOW_SEED, the rules
 //!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
 //!  verify  the TC programs always, one XDP program if XDP is wanted
 //! ```
@@ -24,10 +25,14 @@ use tls_sniff_common::{
     headers::LinkLayer,
 };
 
+mod expression;
 mod rules;
 
 use self::rules::Globals;
-use crate::filter::PacketFilter;
+use crate::filter::{
+    PacketFilter,
+    expression::{Expression, ExpressionError},
+};
 
 /// The kernel object: the committed one, or a fresh one with the feature `build-ebpf`.
 #[cfg(not(feature = "build-ebpf"))]
@@ -48,6 +53,8 @@ pub struct LoadOptions {
     pub snaplen: u32,
     /// Which packets are wanted.
     pub filter: PacketFilter,
+    /// An expression that packets must match as well, before all else.
+    pub expression: Option<Expression>,
     /// Ring buffer size in bytes; the kernel side rounds it up to a power of two of pages.
     pub ring_len: u32,
     /// Load the XDP program too.
@@ -62,6 +69,7 @@ impl Default for LoadOptions {
             capture_len: config::MAX_CAPTURE_LEN,
             snaplen: 0,
             filter: PacketFilter::default(),
+            expression: None,
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
             flow_seed: random_seed(),
@@ -83,6 +91,18 @@ pub enum LoadError {
     NoRingBuffer {
         /// `uname -r`
         release: String,
+    },
+    /// The expression is none for a live capture.
+    #[error(transparent)]
+    Expression(#[from] ExpressionError),
+    /// The expression does not fit into the programs.
+    #[error(
+        "the expression is too long: {len} instructions in the kernel, of at most {}",
+        config::expression::CAPACITY
+    )]
+    LongExpression {
+        /// Its instructions.
+        len: usize,
     },
     /// The object could not be read or its maps not be made.
     #[error("cannot set up the kernel maps: {}", chain(.0.as_ref()))]
@@ -115,6 +135,10 @@ impl LoadError {
         match self {
             Self::NoRingBuffer { .. } => {
                 "live capture needs Linux 5.10 or newer; -r FILE needs no kernel support"
+            }
+            Self::Expression(error) => error.hint(),
+            Self::LongExpression { .. } => {
+                "--net-file FILE takes networks by the thousand, --port lists and ranges"
             }
             Self::Object(error) if permission(error.as_ref()) => {
                 "the capabilities must be those of the initial user namespace: not in a rootless container"
@@ -207,8 +231,11 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
         .override_global(config::FLOW_SEED, &options.flow_seed, true);
     let has_load_bytes = u8::from(xdp_load_bytes);
     loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
+    let has_expression = u8::from(options.expression.is_some());
+    loader.override_global(config::HAS_EXPRESSION, &has_expression, true);
     globals.set(&mut loader);
-    let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
+    let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
     rules::fill(&mut ebpf, &rules)?;
 
     let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };

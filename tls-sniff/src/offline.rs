@@ -23,6 +23,7 @@ use crate::{
     dedup::{Dedup, HOLD_IN_FILE, SeenOn, Taken},
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
+    filter::expression::Expression,
     pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
     sink::output::WhenFull,
     source::file::{CaptureFile, Examined, Examiner, Frame},
@@ -33,6 +34,8 @@ use crate::{
 pub struct OfflineOptions {
     /// Payload bytes of each segment to look at, as for the kernel programs.
     pub capture_len: u32,
+    /// An expression that frames must match, before all else.
+    pub expression: Option<Expression>,
     /// Events.
     pub pipeline: PipelineOptions,
 }
@@ -199,7 +202,8 @@ fn read(
     counters: &mut CounterBlock,
     more: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let examiner = Examiner::new(options.capture_len, options.pipeline.filter.rules());
+    let examiner = Examiner::new(options.capture_len, options.pipeline.filter.rules())
+        .with_expression(options.expression.clone());
     while more()
         && let Some(frame) = file.next()?
     {

@@ -16,7 +16,7 @@ use crate::{
     cli::{Cli, Format, Inner},
     daemon::{self, LiveOptions, Selection},
     error::Error,
-    filter::explain::Explanation,
+    filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
@@ -56,7 +56,13 @@ fn run(cli: Cli) -> Result<(), Error> {
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
     let events = cli.events();
-    let explanation = Explanation { filter: &filter, handshakes: &handshakes, events: &events };
+    let expression = cli.expression()?;
+    let explanation = Explanation {
+        expression: expression.as_ref().map(Expression::text),
+        filter: &filter,
+        handshakes: &handshakes,
+        events: &events,
+    };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
@@ -73,7 +79,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })?;
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, pipeline };
+        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
         return runtime.block_on(offline::run(path, options, sinks));
     }
     let options = LiveOptions {
@@ -83,6 +89,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             capture_len: cli.payload_bytes,
             snaplen: cli.capture.snaplen(),
             filter,
+            expression,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
             ..LoadOptions::default()

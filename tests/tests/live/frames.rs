@@ -97,6 +97,40 @@ pub(crate) fn application_data() -> Result<()> {
     sniffer.stop()?.check_sums().map(drop)
 }
 
+/// An expression, in several words: at each hook what does not match is filtered, and counted so.
+pub(crate) fn expression(hook: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let arguments = ["-i", "veth-b", "--hook", hook, "--format", "json"];
+    let expression = ["port", "443", "and", "not", "src", "host", "10.77.9.9"];
+    let arguments = [&arguments[..], &expression].concat();
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let other = || Frame::ethernet().ipv4().addresses([10, 77, 9, 9], [10, 77, 1, 2]);
+    let ends = [
+        (other().tcp(1, 443), false),
+        (Frame::ethernet().ipv4().tcp(2, 8443), false),
+        (Frame::ethernet().ipv6().tcp(3, 8443), false),
+        (Frame::ethernet().ipv6().tcp(4, 443), true),
+        (Frame::ethernet().ipv4().tcp(5, 443), true),
+    ];
+    for (frame, _) in &ends {
+        socket.send(&frame.clone().payload(&client_hello()).build())?;
+    }
+    sniffer.wait_for(SOON, |event| event["source_port"] == 5)?;
+    let stopped = sniffer.stop()?;
+    stopped.check_sums()?;
+    let seen = stopped.events.iter().filter_map(|event| event["source_port"].as_u64());
+    let seen: Vec<_> = seen.collect();
+    ensure!(seen == [4, 5], "events from the ports {seen:?}");
+    let ingress = if hook == "xdp" { "xdp" } else { "tc_ingress" };
+    let counters = &stopped.stats()?["hooks"][ingress];
+    let filtered = counters["filtered"].as_u64().context("filtered")?;
+    // The kernel sends packets of its own on a veth: those are filtered too.
+    ensure!(filtered >= 3 && counters["emitted"] == 2, "{counters}");
+    Ok(())
+}
+
 /// A tun interface: what a program behind it would get is what TC sees at egress.
 pub(crate) fn without_link_layer() -> Result<()> {
     let namespace = Namespace::new()?;

@@ -23,6 +23,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters (values of one flag are alternatives, flags add up)")]
 pub(crate) struct FilterFlags {
+    /// Expression in tcpdump's language that packets must match as well; needs libpcap. It sees the bytes
+    /// that the hook sees: for VLAN tags use --vlan
+    #[arg(value_name = "EXPRESSION")]
+    expression: Vec<String>,
+
     /// Port or range of either end; before it `src`, `dst`, `not`: -p 443,8443-8450 -p 'not src 8444'
     #[arg(short, long, value_name = "PORT", value_delimiter = ',')]
     port: Vec<EndRule<PortRange>>,
@@ -114,6 +119,11 @@ impl FilterFlags {
             application_data: events.contains(&EventKind::ApplicationData),
             ..PacketFilter::default()
         })
+    }
+
+    /// The words of the expression as one text, empty without any.
+    pub(crate) fn expression(&self) -> String {
+        self.expression.join(" ").trim().to_owned()
     }
 
     /// The events that show what these flags select, unless others are asked for.

@@ -11,6 +11,8 @@ use crate::observation::EventKind;
 /// Shows what the given flags select.
 #[derive(Debug)]
 pub struct Explanation<'a> {
+    /// The expression that comes first.
+    pub expression: Option<&'a str>,
     /// Tests of packets.
     pub filter: &'a PacketFilter,
     /// Tests of handshakes.
@@ -23,7 +25,8 @@ impl Explanation<'_> {
     /// The tests alone, for the head of a capture.
     #[must_use]
     pub fn in_one_line(&self) -> String {
-        let mut tests = connection(self.filter);
+        let mut tests: Vec<String> = self.expression.into_iter().map(str::to_owned).collect();
+        tests.extend(connection(self.filter));
         tests.extend(segment(self.filter));
         tests.extend(handshake(self.handshakes));
         if !self.filter.narrows_segments() {
@@ -39,6 +42,9 @@ impl Display for Explanation<'_> {
         let connection = connection(filter);
         let segment = segment(filter);
         writeln!(f, "In the kernel, before anything is copied (with -r: here, the same tests):")?;
+        if let Some(expression) = self.expression {
+            writeln!(f, "  packets that match the expression `{expression}`, and of those:")?;
+        }
         if connection.is_empty() {
             writeln!(f, "  packets of all connections")?;
         }

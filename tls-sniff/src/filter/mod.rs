@@ -6,14 +6,14 @@
 //!         ─► packet     tests of packets: PacketFilter, and as the kernel has them: RuleSet
 //!         ─► handshake  tests of what was understood of a handshake
 //!         ─► explain    in words
+//!  expression           what flags cannot say, in tcpdump's language
 //! ```
 //!
 //! Values of one flag are alternatives, flags add up, and what is excluded stays excluded.
 
-#![forbid(unsafe_code)]
-
 pub mod end;
 pub mod explain;
+pub mod expression;
 pub mod glob;
 pub mod handshake;
 pub mod networks;

@@ -321,8 +321,6 @@ impl Writer {
     ///
     /// If the disk does not keep what it took.
     fn close(&mut self) -> Result<(), SaveError> {
-        // Secrets that came behind the last packet are of use to readers that look twice.
-        self.embed_news();
         self.commit();
         if self.shared.has_ended() || self.disk.is_none() {
             return Ok(());
@@ -331,6 +329,7 @@ impl Writer {
             + self.shared.dropped_queue.load(Ordering::Relaxed);
         let news = lost.saturating_sub(self.told_lost);
         let tells = self.encoder.tells_losses();
+        // Secrets that came behind the last packet are of use to readers that look twice.
         self.embed_news();
         self.encoder.trailer(news, Timestamp::now().0, &mut self.chunk.bytes);
         if self.commit() && tells {

@@ -15,7 +15,7 @@ use tls_sniff_common::{
 };
 
 use super::Frame;
-use crate::filter::packet::RuleSet;
+use crate::filter::{expression::Expression, packet::RuleSet};
 
 /// The key of the hash that samples connections; any, but the same for the same file.
 const SAMPLE_SEED: u64 = 0;
@@ -33,6 +33,9 @@ pub struct Examined<'a> {
 pub struct Examiner {
     capture_len: u32,
     rules: RuleSet,
+    expression: Option<Expression>,
+    /// Link layers that the expression is none for, as far as it was said.
+    said: Cell<u8>,
     flows: FileFlows,
 }
 
@@ -42,7 +45,14 @@ impl Examiner {
     pub fn new(capture_len: u32, rules: RuleSet) -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
         let flows = FileFlows { buckets, now: Cell::new(0) };
-        Self { capture_len: capture_len.min(MAX_CAPTURE_LEN), rules, flows }
+        let capture_len = capture_len.min(MAX_CAPTURE_LEN);
+        Self { capture_len, rules, expression: None, said: Cell::new(0), flows }
+    }
+
+    /// Looks only at frames that match an expression.
+    #[must_use]
+    pub fn with_expression(self, expression: Option<Expression>) -> Self {
+        Self { expression, ..self }
     }
 
     /// Looks at a frame.
@@ -52,6 +62,9 @@ impl Examiner {
     /// The counter that says why it is no event.
     pub fn examine<'a>(&self, frame: &Frame<'a>) -> Result<Examined<'a>, Counter> {
         let packet = &frame.packet;
+        if !self.matches_expression(frame) {
+            return Err(Counter::Filtered);
+        }
         if !filter::wants_direction(&self.rules, frame.direction) {
             return Err(Counter::Filtered);
         }
@@ -69,6 +82,21 @@ impl Examiner {
         let emission = judge(&self.flows, &arrival, &records)?;
         let event = self.event(frame, &segment, &emission).ok_or(Counter::ReadFailed)?;
         Ok(Examined { event, evicted: emission.evicted })
+    }
+
+    fn matches_expression(&self, frame: &Frame<'_>) -> bool {
+        let Some(expression) = &self.expression else { return true };
+        match expression.matches(&frame.packet, frame.link) {
+            Ok(matches) => matches,
+            Err(error) => {
+                let (said, this) = (self.said.get(), 1 << frame.link as u8);
+                if said & this == 0 {
+                    tracing::warn!("nothing matches on the link layer {:?}: {error}", frame.link);
+                    self.said.set(said | this);
+                }
+                false
+            }
+        }
     }
 
     fn wants_connection(&self, frame: &Frame<'_>, segment: &Segment) -> Result<bool, Counter> {
