@@ -27,6 +27,8 @@ use tls_sniff_tests::{
 mod filters;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
+#[path = "offline/usage.rs"]
+mod usage;
 
 const SOON: Duration = Duration::from_secs(60);
 const EVERY_EVENT: &str = "client_hello,server_hello,certificate,alert,handshake,handshake_message,\
@@ -54,8 +56,10 @@ fn main() -> ExitCode {
         test("a_crowded_segment_is_bounded", &[], crowded),
         test("truncated_file_gives_what_is_before", &[], truncated),
         test("files_that_are_no_captures", &[], no_captures),
-        test("wrong_usage_exits_with_2", &[], wrong_usage),
-        test("help_names_every_flag_once", &[], help),
+        test("wrong_usage_exits_with_2", &[], usage::wrong),
+        test("captures_that_cannot_be_written", &[], usage::unwritable),
+        test("filters_are_explained", &[], usage::explained),
+        test("help_names_every_flag_once", &[], usage::help),
     ])
 }
 
@@ -345,54 +349,5 @@ fn no_captures() -> Result<()> {
         ensure!(stopped.stdout.is_empty(), "{stopped:#?}");
         ensure!(stopped.stderr.len() <= 2 && !log.contains("panicked"), "{log}");
     }
-    Ok(())
-}
-
-fn wrong_usage() -> Result<()> {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--hook", "qdisc"], "tc, xdp"),
-        (&["--format", "xml"], "json, text"),
-        (&["--format", "text", "--json-profile", "eve"], "--format text"),
-        (&["--json-profile", "zeek", "--events", "alert"], "--events"),
-        (&["--events", "hello"], "client_hello"),
-        (&["-c", "0"], "-c"),
-        (&["-c", "many"], "many"),
-        (&["--payload-bytes", "99999"], "16384"),
-        (&["--payload-bytes", "1"], "16384"),
-        (&["--ring-bytes", "1"], "4096"),
-        (&["-r", "file", "-i", "lo"], "--interface"),
-        (&["--interfaces", "lo"], "--interface"),
-        (&["eth0"], "eth0"),
-    ];
-    for (arguments, expected) in cases {
-        let finished = Process::spawn(tls_sniff(arguments)?, None)?.finish(SOON)?;
-        let log = finished.stderr.join("\n");
-        ensure!(finished.status.code() == Some(2), "{arguments:?}: {log}");
-        ensure!(log.contains(expected) && !log.contains("panicked"), "{arguments:?}: {log}");
-        ensure!(finished.stdout.is_empty());
-    }
-    Ok(())
-}
-
-fn help() -> Result<()> {
-    let long = run(&mut tls_sniff(&["--help"])?)?;
-    for flag in [
-        "--interface",
-        "--read",
-        "--hook",
-        "--format",
-        "--json-profile",
-        "--count",
-        "--events",
-        "--payload-bytes",
-    ] {
-        let lines = long.lines().filter(|line| line.trim_start().starts_with('-'));
-        ensure!(
-            lines.filter(|line| line.contains(&format!("{flag} "))).count() == 1,
-            "{flag}: {long}"
-        );
-    }
-    ensure!(!long.contains("clsact-guard"), "{long}");
-    ensure!(run(&mut tls_sniff(&["--version"])?)?.starts_with("tls-sniff "));
     Ok(())
 }

@@ -4,7 +4,11 @@ mod capture;
 mod filter;
 mod handshake;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{
     CommandFactory as _, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser,
@@ -180,6 +184,19 @@ impl Cli {
         if self.capture.to_stdout() && self.format(true) != Format::None {
             refuse("stdout is taken by the capture of `-w -`: events need --format none");
         }
+        // libpcap would ask the DNS for a host of that name.
+        let expression = self.filters.expression();
+        if Path::new("/sys/class/net").join(&expression).is_dir() && !expression.is_empty() {
+            refuse(&format!("{expression} is an interface: -i {expression} watches it"));
+        }
+        if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
+            refuse("--format none leaves nothing to write: it goes with -w");
+        }
+        if let (Some(read), Some(written)) = (&self.read, &self.capture.write)
+            && is_same_file(read, written)
+        {
+            refuse("-w would overwrite the file that -r reads");
+        }
         let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
         if !native && !self.events().contains(&EventKind::Handshake) {
             refuse("only --json-profile native has other --events than handshake");
@@ -256,6 +273,15 @@ impl Cli {
             },
         }
     }
+}
+
+/// Whether two names are of one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| {
+        let about = fs::metadata(path).ok()?;
+        about.is_file().then(|| (about.dev(), about.ino()))
+    };
+    file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 #[cfg(test)]

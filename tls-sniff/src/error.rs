@@ -96,6 +96,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the command line is at fault, not the system.
+    #[must_use]
+    pub const fn is_wrong_usage(&self) -> bool {
+        match self {
+            Self::Write(error) => error.is_wrong_usage(),
+            Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -20,8 +20,11 @@ use crate::{
     load::LoadOptions,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::{Formatter, text::Columns},
+    sink::{Formatter, capture::CaptureOptions, text::Columns},
 };
+
+/// clap's exit code for it.
+const WRONG_USAGE: u8 = 2;
 
 /// The whole program.
 #[must_use]
@@ -37,7 +40,7 @@ pub fn main() -> ExitCode {
             if let Some(hint) = error.hint() {
                 tracing::error!("hint: {hint}");
             }
-            ExitCode::FAILURE
+            if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -66,7 +69,9 @@ fn run(cli: Cli) -> Result<(), Error> {
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
-    let sinks = Sinks { formatter, capture: cli.capture.options(explanation.in_one_line()) };
+    let capture = cli.capture.options(explanation.in_one_line());
+    capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
+    let sinks = Sinks { formatter, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),

@@ -78,6 +78,28 @@ pub enum SaveError {
 }
 
 impl SaveError {
+    /// Whether the options contradict themselves or each other, on whatever system.
+    #[must_use]
+    pub const fn is_wrong_usage(&self) -> bool {
+        match self {
+            Self::NoName(_)
+            | Self::Zero(_)
+            | Self::Period(_)
+            | Self::FilesWithoutRotation
+            | Self::FilesWithBoth
+            | Self::RotatedStdout
+            | Self::Pattern { .. }
+            | Self::PatternNotText(_)
+            | Self::SecretsInPcap => true,
+            Self::Open { .. }
+            | Self::Write { .. }
+            | Self::Stalled { .. }
+            | Self::Thread(_)
+            | Self::KeyLog { .. }
+            | Self::KeyLogKind(_) => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {

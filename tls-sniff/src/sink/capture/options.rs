@@ -68,7 +68,15 @@ impl CaptureOptions {
         }
     }
 
-    /// Checks the options against each other.
+    /// Checks the options by themselves and against each other; nothing is opened.
+    ///
+    /// # Errors
+    ///
+    /// If they contradict each other, or the name has a time in it that is none.
+    pub fn check(&self) -> Result<(), SaveError> {
+        self.names(&self.plan()?).map(drop)
+    }
+
     pub(super) fn plan(&self) -> Result<Plan, SaveError> {
         let to_stdout = self.path == Path::new("-");
         self.check_rotation(to_stdout)?;
