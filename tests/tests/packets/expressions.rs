@@ -3,6 +3,8 @@
 
 #[path = "expressions/alone.rs"]
 mod alone;
+#[path = "expressions/random.rs"]
+pub(crate) mod random;
 
 use std::fs;
 
