@@ -23,6 +23,8 @@
 #![forbid(unsafe_code)]
 
 mod code;
+#[cfg(test)]
+mod tests;
 
 use self::code::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R10, Target, op};
 use super::program::{Arithmetic, Comparison, Operand, Program, Register, Size, Step, WORDS};
