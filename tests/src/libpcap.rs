@@ -12,6 +12,15 @@ struct BpfProgram {
     instructions: *mut c_void,
 }
 
+/// `struct bpf_insn`
+#[repr(C)]
+struct BpfInsn {
+    code: u16,
+    jt: u8,
+    jf: u8,
+    k: u32,
+}
+
 type OpenDead = unsafe extern "C" fn(c_int, c_int) -> *mut c_void;
 type Compile =
     unsafe extern "C" fn(*mut c_void, *mut BpfProgram, *const c_char, c_int, c_uint) -> c_int;
@@ -43,6 +52,23 @@ impl PcapFilter {
             ensure!(made == 0, "libpcap does not take {expression:?}");
             Ok(Self { library, program })
         }
+    }
+
+    /// A program of code, jt, jf and k for each instruction, which must be one that `bpf_filter` can run: it
+    /// checks nothing.
+    ///
+    /// # Errors
+    ///
+    /// If libpcap is missing.
+    pub fn of(instructions: Vec<(u16, u8, u8, u32)>) -> Result<Self> {
+        let copy = |(code, jt, jf, k)| BpfInsn { code, jt, jf, k };
+        let instructions: Vec<_> = instructions.into_iter().map(copy).collect();
+        let len = c_uint::try_from(instructions.len())?;
+        // As with those that libpcap made, nobody frees them.
+        let instructions = Box::leak(instructions.into_boxed_slice()).as_mut_ptr().cast();
+        // SAFETY: libpcap has no constructor that does more than register itself.
+        let library = unsafe { Library::new("libpcap.so.0.8") }.context("libpcap")?;
+        Ok(Self { library, program: BpfProgram { len, instructions } })
     }
 
     /// Runs `bpf_filter` on a packet that had `wire_len` bytes.

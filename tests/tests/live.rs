@@ -66,6 +66,8 @@ fn main() -> ExitCode {
         test("handshakes_at_xdp_over_ipv6", TLS, || handshakes::every_version("xdp", true)),
         test("handshakes_on_loopback_at_tc", TLS, || handshakes::loopback("tc")),
         test("handshakes_on_loopback_at_xdp", TLS, || handshakes::loopback("xdp")),
+        test("handshakes_by_expression_at_tc", TLS, || handshakes::by_expression("tc")),
+        test("handshakes_by_expression_at_xdp", TLS, || handshakes::by_expression("xdp")),
         test("handshake_that_fails_shows_the_alert", TLS, handshakes::failed),
         test("hello_larger_than_a_segment_is_whole_at_egress", TLS, handshakes::large_hello),
         test("client_that_refuses_a_certificate", TLS, outcomes::client_refuses),

@@ -58,9 +58,11 @@ fn main() -> ExitCode {
         test("scopes_add_context", ROOT, filters::scopes),
         test("whole_packets_are_copied", ROOT, filters::whole_packets),
         test("expressions_agree_with_libpcap", ROOT, expressions::agree_with_libpcap),
+        test("random_programs_agree_with_libpcap", ROOT, expressions::random::programs),
         test("expressions_filter_at_each_hook", ROOT, expressions::filter_at_each_hook),
         test("expressions_on_cut_packets", &[], expressions::cut_by_a_snaplen),
         test("verifier_accepts_expressions", ROOT, expressions::verifier_accepts_with_all_rules),
+        test("costs_of_expressions", ROOT, expressions::costs),
         test("faults_of_expressions_are_told", ROOT, expressions::faults_are_told),
         test("verifier_accepts_all_rules", ROOT, filters::verifier_accepts_all_rules),
     ])

@@ -93,6 +93,36 @@ pub(crate) fn every_version(hook: &str, v6: bool) -> Result<()> {
     Ok(())
 }
 
+/// An expression that reads the payload, which is not linear in what a TCP socket sends.
+pub(crate) fn by_expression(hook: &str) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let address = SocketAddr::new(pair.second.address(false), 443);
+    let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
+    for (expression, hellos) in [
+        ("tcp[((tcp[12:1] & 0xf0) >> 2):1] = 0x16", true),
+        ("tcp[((tcp[12:1] & 0xf0) >> 2):1] = 0x17", false),
+    ] {
+        let arguments = ["--hook", hook, "--format", "json", expression];
+        let mut client_side = Sniffer::start(&pair.first.namespace, &arguments)?;
+        let mut server_side = Sniffer::start(&pair.second.namespace, &arguments)?;
+        client_side.ready()?;
+        server_side.ready()?;
+        Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
+        for mut side in [client_side, server_side] {
+            if hellos {
+                wait_for_server_hello(&mut side)?;
+            }
+            let stopped = side.stop()?;
+            stopped.check_sums()?;
+            ensure!(first(&stopped.events, "client_hello").is_ok() == hellos, "{expression}");
+            ensure!(first(&stopped.events, "server_hello").is_ok() == hellos, "{expression}");
+        }
+    }
+    Ok(())
+}
+
 /// Both hellos with their names, where they were seen, and what the server chose.
 fn check_hellos(
     stopped: &Stopped,

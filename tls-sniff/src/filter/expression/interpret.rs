@@ -114,3 +114,67 @@ const fn compare(comparison: Comparison, a: u32, other: u32) -> bool {
         Comparison::AnyBit => a & other != 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::filter::expression::{Instruction, Program};
+
+    /// Runs instructions of code and constant on the bytes 0, 1, 2 ... 9, and returns whether A is then 0.
+    fn leaves_zero(instructions: &[(u16, u32)]) -> bool {
+        let mut program: Vec<_> = instructions
+            .iter()
+            .map(|(code, k)| Instruction { code: *code, jt: 0, jf: 0, k: *k })
+            .collect();
+        // jeq #0 jt 0 jf 1; ret #1; ret #0
+        program.push(Instruction { code: 0x15, jt: 0, jf: 1, k: 0 });
+        program.push(Instruction { code: 6, jt: 0, jf: 0, k: 1 });
+        program.push(Instruction { code: 6, jt: 0, jf: 0, k: 0 });
+        let bytes: Vec<u8> = (0..10).collect();
+        Program::new(&program).unwrap().matches(&bytes, 100)
+    }
+
+    /// The same, with `value` subtracted before.
+    fn gives(instructions: &[(u16, u32)], value: u32) -> bool {
+        leaves_zero(&[instructions, &[(0x14, value)]].concat())
+    }
+
+    #[test]
+    fn loads_in_network_byte_order() {
+        assert!(gives(&[(0x20, 2)], 0x0203_0405));
+        assert!(gives(&[(0x28, 8)], 0x0809));
+        assert!(gives(&[(0x30, 9)], 9));
+        assert!(gives(&[(1, 3), (0x48, 2)], 0x0506));
+        // X = 4 * (7 & 0xf)
+        assert!(gives(&[(0xb1, 7), (0x87, 0)], 28));
+        assert!(gives(&[(0x80, 0)], 100));
+    }
+
+    #[test]
+    fn a_load_from_behind_the_end_matches_nothing() {
+        for load in [(0x20, 7), (0x28, 9), (0x30, 10), (0xb1, 10), (0x30, u32::MAX >> 12)] {
+            assert!(!leaves_zero(&[load, (0, 0)]), "{load:x?}");
+        }
+        // X and the constant do not wrap around to 0.
+        assert!(!leaves_zero(&[(1, u32::MAX), (0x50, 1), (0, 0)]));
+    }
+
+    #[test]
+    fn arithmetic_has_32_bits() {
+        assert!(gives(&[(0, u32::MAX), (0x04, 2)], 1));
+        assert!(gives(&[(0, 1), (0x84, 0)], u32::MAX));
+        assert!(gives(&[(0, 0x8000_0001), (0x24, 2)], 2));
+        assert!(gives(&[(0, 7), (1, 2), (0x9c, 0)], 1));
+        // All is shifted out.
+        assert!(gives(&[(0, 7), (1, 32), (0x6c, 0)], 0));
+        assert!(gives(&[(0, 7), (1, 33), (0x7c, 0)], 0));
+        assert!(!leaves_zero(&[(1, 0), (0x3c, 0), (0, 0)]));
+        assert!(!leaves_zero(&[(0x94, 0), (0, 0)]));
+    }
+
+    #[test]
+    fn scratch_memory_keeps_and_starts_with_zero() {
+        assert!(gives(&[(0, 5), (2, 15), (0, 1), (0x60, 15)], 5));
+        assert!(gives(&[(1, 6), (3, 0), (0x60, 0)], 6));
+        assert!(gives(&[(0, 5), (0x60, 3)], 0));
+    }
+}

@@ -23,6 +23,8 @@
 #![forbid(unsafe_code)]
 
 mod code;
+#[cfg(test)]
+mod tests;
 
 use self::code::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R10, Target, op};
 use super::program::{Arithmetic, Comparison, Operand, Program, Register, Size, Step, WORDS};
@@ -87,18 +89,25 @@ impl Context {
         offset <= end - size.bytes() as u32
     }
 
+    /// Whether nothing can come of a step, whatever the packet.
+    fn always_fails(self, step: Step) -> bool {
+        match step {
+            Step::Load(size, offset) | Step::LoadIndexed(size, offset) => {
+                !self.can_load(size, offset)
+            }
+            Step::LoadHeaderLen(offset) => !self.can_load(Size::Byte, offset),
+            Step::Compute(Arithmetic::Divide | Arithmetic::Remainder, operand) => {
+                operand == Operand::Constant(0)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the step after this one can follow on it.
     fn goes_on(self, step: Step) -> bool {
-        match step {
-            Step::Load(size, offset) => self.can_load(size, offset),
-            Step::LoadHeaderLen(offset) => self.can_load(Size::Byte, offset),
-            Step::LoadIndexed(size, offset) => self.can_load(size, offset),
-            Step::Compute(Arithmetic::Divide | Arithmetic::Remainder, operand) => {
-                operand != Operand::Constant(0)
-            }
-            Step::Jump(_) | Step::Branch { .. } | Step::Return(_) | Step::ReturnA => false,
-            _ => true,
-        }
+        let ends =
+            matches!(step, Step::Jump(_) | Step::Branch { .. } | Step::Return(_) | Step::ReturnA);
+        !ends && !self.always_fails(step)
     }
 }
 
@@ -188,6 +197,7 @@ impl Translation {
 
     fn step(&mut self, at: usize, step: Step) {
         match step {
+            _ if self.context.always_fails(step) => self.code.jump(Target::Refuse),
             Step::Load(size, offset) => self.load(R7, size, offset),
             Step::LoadHeaderLen(offset) => {
                 self.load(R8, Size::Byte, offset);
@@ -216,12 +226,8 @@ impl Translation {
         }
     }
 
-    /// Loads from a constant offset, if that can succeed.
+    /// Loads from a constant offset.
     fn load(&mut self, to: u8, size: Size, offset: u32) {
-        if !self.context.can_load(size, offset) {
-            self.code.jump(Target::Refuse);
-            return;
-        }
         let helper = self.context.load_bytes();
         let end = offset + u32::from(size.bytes());
         let mut direct = None;
@@ -252,10 +258,6 @@ impl Translation {
 
     /// Loads from X and a constant: a sum of 64 bits, so that it does not wrap around.
     fn load_indexed(&mut self, size: Size, offset: u32) {
-        if !self.context.can_load(size, offset) {
-            self.code.jump(Target::Refuse);
-            return;
-        }
         let helper = self.context.load_bytes();
         self.code.copy32(R2, R8);
         // Below 2^31, or it could not be loaded.
@@ -338,9 +340,6 @@ impl Translation {
             Arithmetic::Xor => op::XOR,
         };
         match (arithmetic, operand) {
-            (Arithmetic::Divide | Arithmetic::Remainder, Operand::Constant(0)) => {
-                self.code.jump(Target::Refuse);
-            }
             (Arithmetic::Divide | Arithmetic::Remainder, Operand::X) => {
                 self.code.branch(op::EQUAL, R8, Operand::Constant(0), Target::Refuse);
                 self.code.compute(operation, R7, operand);
