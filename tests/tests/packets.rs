@@ -62,7 +62,6 @@ fn main() -> ExitCode {
         test("expressions_filter_at_each_hook", ROOT, expressions::filter_at_each_hook),
         test("expressions_on_cut_packets", &[], expressions::cut_by_a_snaplen),
         test("verifier_accepts_expressions", ROOT, expressions::verifier_accepts_with_all_rules),
-        test("costs_of_expressions", ROOT, expressions::costs),
         test("faults_of_expressions_are_told", ROOT, expressions::faults_are_told),
         test("verifier_accepts_all_rules", ROOT, filters::verifier_accepts_all_rules),
     ])

@@ -112,20 +112,6 @@ impl Bench {
         Ok(result.return_value)
     }
 
-    /// What a run costs, of many thousand.
-    pub(crate) fn nanoseconds(&mut self, at: At, packet: &[u8]) -> Result<u32> {
-        let options = || TestRunOptions {
-            data_in: Some(packet),
-            repeat: 20_000,
-            ..TestRunOptions::default()
-        };
-        let result = match at {
-            At::Xdp => self.programs.xdp()?.test_run(options())?,
-            _ => self.programs.tc(crate::link(at), at.hook())?.test_run(options())?,
-        };
-        Ok(u32::try_from(result.duration.as_nanos())?)
-    }
-
     pub(crate) fn run(&mut self, at: At, packet: &[u8]) -> Result<Seen> {
         self.run_if_it_fits(at, packet)?.context("the kernel takes no packet of that size")
     }

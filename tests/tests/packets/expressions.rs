@@ -368,48 +368,6 @@ fn bytes(count: usize) -> String {
     (1..=count).map(|at| format!("tcp[{at}] = {}", at % 256)).collect::<Vec<_>>().join(" or ")
 }
 
-/// What a packet costs without an expression, with one, and with flags that say the same, as ratios of the
-/// first. Printed only if asked for: it depends on the machine.
-pub(crate) fn costs() -> Result<()> {
-    let text = "host 10.77.1.1 and not port 8443";
-    let flags = PacketFilter {
-        networks: vec!["10.77.1.1".parse()?],
-        ports: vec!["not 8443".parse()?],
-        ..PacketFilter::default()
-    };
-    let plain = || LoadOptions { xdp: true, ..LoadOptions::default() };
-    let expression = Some(Expression::new(text)?);
-    let mut benches = [
-        ("nothing", Bench::load(plain())?),
-        ("expression", Bench::load(LoadOptions { expression, ..plain() })?),
-        ("flags", Bench::load(LoadOptions { filter: flags, ..plain() })?),
-    ];
-    let tcp = |from, to| Frame::ethernet().ipv4().tcp(from, to).payload(b"not TLS at all");
-    let packets = [
-        ("that matches", tcp(40000, 443)),
-        ("of the other port", tcp(40000, 8443)),
-        ("of another host", tcp(1, 2).addresses([192, 0, 2, 1], [192, 0, 2, 2])),
-        ("of UDP", Frame::ethernet().ipv4().udp(1, 443).payload(&[1; 30])),
-    ];
-    for at in [At::Xdp, At::In] {
-        for (what, packet) in &packets {
-            let packet = packet.build();
-            let mut least = [u32::MAX; 3];
-            // The least of some: others use the machine as well.
-            for _ in 0..15 {
-                for (least, (_, bench)) in least.iter_mut().zip(&mut benches) {
-                    *least = bench.nanoseconds(at, &packet)?.min(*least);
-                }
-            }
-            ensure!(least.iter().all(|least| *least > 0));
-            if std::env::var_os("TLS_SNIFF_FIGURES").is_some() {
-                println!("{at:?}, a packet {what}: nothing, expression, flags: {least:?} ns");
-            }
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn faults_are_told() -> Result<()> {
     let long = bytes(400);
     match bench(&long, PacketFilter::default()) {
