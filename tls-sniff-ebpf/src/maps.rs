@@ -113,8 +113,34 @@ pub(crate) fn port(port: u16) -> u8 {
 /// Whether a VLAN id is wanted.
 #[inline(always)]
 pub(crate) fn has_vlan(id: u16) -> bool {
-    let wanted = VLANS.get(0).and_then(|ids| ids.get(usize::from(id)));
+    let wanted = VLANS.get(0).and_then(|ids| ids.get(vlan_index(id)));
     wanted.is_some_and(|wanted| *wanted != 0)
+}
+
+/// An id within the table, by an instruction that stands right before its use: the compiler knows that ids
+/// have 12 bits and leaves the test out, and verifiers before 6.18 do not see it from what it makes of the
+/// rest.
+#[inline(always)]
+fn vlan_index(id: u16) -> usize {
+    const MASK: usize = VLAN_COUNT - 1;
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = usize::from(id);
+        // SAFETY: arithmetic on one register.
+        unsafe {
+            core::arch::asm!(
+                "{index} &= {mask}",
+                index = inout(reg) index,
+                mask = const MASK,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        index
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        usize::from(id) & MASK
+    }
 }
 
 /// [`tls_sniff_common::filter::end`] of an address.
