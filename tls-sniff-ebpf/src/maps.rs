@@ -107,14 +107,43 @@ pub(crate) fn packet_scratch() -> Option<&'static mut PacketScratch> {
 /// [`tls_sniff_common::filter::end`] of a port.
 #[inline(always)]
 pub(crate) fn port(port: u16) -> u8 {
-    PORTS.get(0).and_then(|ports| ports.get(usize::from(port))).copied().unwrap_or(0)
+    PORTS
+        .get(0)
+        .and_then(|ports| ports.get(within::<{ PORT_COUNT - 1 }>(port)))
+        .copied()
+        .unwrap_or(0)
 }
 
 /// Whether a VLAN id is wanted.
 #[inline(always)]
 pub(crate) fn has_vlan(id: u16) -> bool {
-    let wanted = VLANS.get(0).and_then(|ids| ids.get(usize::from(id)));
+    let wanted = VLANS.get(0).and_then(|ids| ids.get(within::<{ VLAN_COUNT - 1 }>(id)));
     wanted.is_some_and(|wanted| *wanted != 0)
+}
+
+/// A place in a table of `MASK + 1`, by an instruction that stands right before its use: the compiler knows
+/// how many bits a port or VLAN id has and leaves the test out, and verifiers before 6.18 do not see it from
+/// what it makes of the rest.
+#[inline(always)]
+fn within<const MASK: usize>(id: u16) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = usize::from(id);
+        // SAFETY: arithmetic on one register.
+        unsafe {
+            core::arch::asm!(
+                "{index} &= {mask}",
+                index = inout(reg) index,
+                mask = const MASK,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        index
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        usize::from(id) & MASK
+    }
 }
 
 /// [`tls_sniff_common::filter::end`] of an address.
