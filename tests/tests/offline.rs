@@ -25,6 +25,8 @@ use tls_sniff_tests::{
 
 #[path = "offline/filters.rs"]
 mod filters;
+#[path = "offline/full_disk.rs"]
+mod full_disk;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -34,6 +36,8 @@ const SOON: Duration = Duration::from_secs(60);
 const EVERY_EVENT: &str = "client_hello,server_hello,certificate,alert,handshake,handshake_message,\
     change_cipher_spec,application_data";
 const TSHARK: &[Need] = &[Need::Tool("tshark")];
+const FULL_DISK: &[Need] =
+    &[Need::Root, Need::Tool("unshare"), Need::Tool("tshark"), Need::Tool("capinfos")];
 
 fn main() -> ExitCode {
     runner::main(vec![
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         test("files_that_are_no_captures", &[], no_captures),
         test("wrong_usage_exits_with_2", &[], usage::wrong),
         test("captures_that_cannot_be_written", &[], usage::unwritable),
+        test("capture_onto_a_full_disk", FULL_DISK, full_disk::full_disk),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

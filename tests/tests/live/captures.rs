@@ -11,6 +11,7 @@ use tls_sniff_tests::{
     capture::{Tcpdump, capinfos_count, packets, tshark_count},
     middle::Middle,
     peer::{Certificate, Client, Mode, Server, Version},
+    process::Process,
     sniffer::{Sniffer, Stopped},
     tshark,
     veth::{End, VethPair},
@@ -202,5 +203,38 @@ pub(crate) fn bridged_once() -> Result<()> {
     ensure!(once == expected, "{} packets, tcpdump has {}", once.len(), expected.len());
     let twice = check_file(&twice?, &each)?.len();
     ensure!(twice == 2 * expected.len(), "{twice} packets on two ports");
+    Ok(())
+}
+
+/// Handshakes as fast as OpenSSL makes them, into files of 64 KiB: what the counter says is in the files.
+pub(crate) fn rotation_under_load() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::self_signed(dir.path(), NAME)?;
+    let pair = VethPair::new()?;
+    let address = SocketAddr::new(pair.second.address(false), 443);
+    let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
+    let folder = dir.path().join("files");
+    std::fs::create_dir(&folder)?;
+    let file = folder.join("load.pcapng");
+    let sniffer = capture(&pair.second, &file, &["-C", "64K", "--write-scope", "handshake"])?;
+    let mut load = pair.first.namespace.command("openssl");
+    load.args(["s_time", "-connect", &address.to_string(), "-new", "-time", "3"]);
+    Process::spawn(load, None)?.finish(Duration::from_secs(20))?;
+    let stopped = sniffer.stop()?;
+    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+    stopped.check_sums()?;
+    let counters = &stopped.stats()?["capture"];
+    let count = |name: &str| counters[name].as_u64().context("a count");
+    ensure!(count("written")? == count("packets")?, "{counters}");
+    let files: Vec<_> = std::fs::read_dir(&folder)?.collect::<std::io::Result<_>>()?;
+    ensure!(files.len() > 5 && files.len() as u64 == count("files")?, "{counters}");
+    let mut sum = 0;
+    for file in &files {
+        sum += capinfos_count(&file.path())?;
+        // One packet may be over the limit, and what a file ends with.
+        ensure!(file.metadata()?.len() < (64 + 8) << 10, "{:?}", file.path());
+    }
+    ensure!(sum == count("written")?, "{sum} in {} files, {counters}", files.len());
+    println!("{sum} packets in {} files", files.len());
     Ok(())
 }
