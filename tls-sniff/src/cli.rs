@@ -72,7 +72,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PROFILE")]
     pub(crate) json_profile: Option<Profile>,
 
-    /// Stop after N events
+    /// Stop after N events; with --format none, after N packets
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) count: Option<u64>,
 

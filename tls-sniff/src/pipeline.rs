@@ -196,11 +196,18 @@ impl Pipeline {
         self.outlets.is_done() || recorder.is_some_and(Recorder::is_closed)
     }
 
-    /// Whether some output can write no more, for a source that does not wait.
+    /// Whether nobody reads the lines any more and there is no capture, for a source that does not wait.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let lines = self.outlets.lines.as_ref();
-        lines.is_some_and(|lines| lines.output.is_closed())
+        self.decisive_lines().is_some_and(|lines| lines.output.is_closed())
+    }
+
+    /// The lines, if the run ends with their reader: a capture goes on without.
+    const fn decisive_lines(&self) -> Option<&Lines> {
+        match &self.outlets {
+            Outlets { lines: Some(lines), recorder: None, .. } => Some(lines),
+            _ => None,
+        }
     }
 
     /// Lets the outputs have what there is.
@@ -225,9 +232,10 @@ impl Pipeline {
         self.outlets.recorder.as_ref().map_or(0, |recorder| recorder.counters().dropped_queue)
     }
 
-    /// Resolves when an output can write no more.
+    /// Resolves when the run is over for want of an output: the capture is complete, or its reader gone; without
+    /// one, when the reader of the lines is gone.
     pub fn closed(&self) -> impl Future<Output = ()> + use<> {
-        let lines = self.outlets.lines.as_ref().map(|lines| lines.output.closed());
+        let lines = self.decisive_lines().map(|lines| lines.output.closed());
         let capture = self.outlets.recorder.as_ref().map(Recorder::closed);
         async move {
             tokio::select! {

@@ -1,18 +1,27 @@
 //! Live captures: how much of a connection is written, what is said of its packets, secrets, and events beside.
 
 use std::{
+    io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tls_sniff_tests::{
     capture::{Tcpdump, capinfos_count, packets, tshark_count},
+    frame::{Frame, client_hello},
     middle::Middle,
+    packet_socket::PacketSocket,
     peer::{Certificate, Client, Mode, Server, Version},
+    poll,
     process::Process,
-    sniffer::{Sniffer, Stopped},
+    sniffer::{Sniffer, Stopped, binary},
     tshark,
     veth::{End, VethPair},
 };
@@ -236,5 +245,43 @@ pub(crate) fn rotation_under_load() -> Result<()> {
     }
     ensure!(sum == count("written")?, "{sum} in {} files, {counters}", files.len());
     println!("{sum} packets in {} files", files.len());
+    Ok(())
+}
+
+/// Events and capture are independent: nobody reads the events any more, and the capture goes on.
+pub(crate) fn without_readers() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pair = VethPair::new()?;
+    let file = dir.path().join("x.pcapng");
+    let mut command = pair.second.namespace.command(binary()?.to_str().context("a path")?);
+    command.args(["-i", "veth-b", "--format", "json", "-w"]).arg(&file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut log = BufReader::new(child.stderr.take().context("stderr")?).lines();
+    while !log.next().context("the log ended")??.contains("watching") {}
+    let mut out = BufReader::new(child.stdout.take().context("stdout")?);
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let hello = |port| Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build();
+    socket.send(&hello(1))?;
+    let mut line = String::new();
+    out.read_line(&mut line)?;
+    ensure!(line.contains("client_hello"), "{line}");
+    drop(out);
+    for port in 2..=4 {
+        socket.send(&hello(port))?;
+        poll::until(Duration::from_secs(10), "the hello in the file", || {
+            let there = packets(&file).unwrap_or_default();
+            there.contains(&hello(port)).then_some(())
+        })?;
+    }
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+    let status =
+        poll::until(Duration::from_secs(10), "the end", || child.try_wait().ok().flatten());
+    if status.is_err() {
+        child.kill()?;
+    }
+    ensure!(status?.success());
+    // Nobody listens: each hello is refused.
+    let (written, count) = (packets(&file)?, capinfos_count(&file)?);
+    ensure!((1..=4).all(|port| written.contains(&hello(port))) && count == 8, "{count} packets");
     Ok(())
 }
