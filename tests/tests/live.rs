@@ -89,6 +89,7 @@ fn main() -> ExitCode {
         test("capture_of_a_bridge_has_each_packet_once", DUMPED, captures::bridged_once),
         test("capture_rotates_under_load_without_loss", DUMPED, captures::rotation_under_load),
         test("capture_goes_on_without_a_reader_of_events", DUMPED, captures::without_readers),
+        test("capture_of_loopback_has_each_packet_once", DUMPED, captures::loopback_once),
         test("capture_with_secrets_is_decrypted", DUMPED, captures::secrets),
         test("bridged_handshake_is_told_once", TLS, dedup::bridge),
         test("routed_handshake_is_told_once", TLS, dedup::router),

@@ -55,6 +55,8 @@ fn main() -> ExitCode {
         test("filter_sample_takes_whole_connections", ROOT, filters::sample),
         test("filter_of_ten_thousand_networks", ROOT, filters::ten_thousand_networks),
         test("filter_follows_records", ROOT, filters::records_are_followed),
+        test("filter_ends_records_at_a_loss", ROOT, filters::records_end_where_segments_are_lost),
+        test("filter_keeps_connections", ROOT, filters::acknowledgements_free_nothing),
         test("scopes_add_context", ROOT, filters::scopes),
         test("whole_packets_are_copied", ROOT, filters::whole_packets),
         test("expressions_agree_with_libpcap", ROOT, expressions::agree_with_libpcap),

@@ -192,6 +192,9 @@ impl Cli {
         if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
             refuse("--format none leaves nothing to write: it goes with -w");
         }
+        if self.filters.asks_messages_of_other_records() {
+            refuse("--handshake and --hello-version are of --content handshake, not of others");
+        }
         if let (Some(read), Some(written)) = (&self.read, &self.capture.write)
             && is_same_file(read, written)
         {

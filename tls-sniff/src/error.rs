@@ -120,13 +120,13 @@ impl Error {
             Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
+            Self::NetworkFile { .. } => {
+                Some("a text file that the user of tls-sniff may read, one prefix a line")
+            }
             Self::NetworkLine { .. } => {
                 Some("one prefix a line, with `src`, `dst` or `not` before it; # begins a comment")
             }
-            Self::Interfaces(_)
-            | Self::NetworkFile { .. }
-            | Self::Process { .. }
-            | Self::Output(_) => None,
+            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),

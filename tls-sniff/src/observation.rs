@@ -254,6 +254,15 @@ impl Observation<'_> {
         }
     }
 
+    /// When what it tells of began.
+    #[must_use]
+    pub const fn begins(&self) -> Timestamp {
+        match self {
+            Self::Handshake(handshake) => handshake.first.timestamp,
+            Self::Message(_) | Self::Segment(_) => self.timestamp(),
+        }
+    }
+
     /// Whether it is a ClientHello.
     #[must_use]
     pub const fn is_client_hello(&self) -> bool {

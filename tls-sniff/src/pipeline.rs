@@ -165,6 +165,8 @@ impl Pipeline {
             outlets.observation(observation, ends.as_ref());
         });
         outlets.packet(event, sighting);
+        // Of a file, nothing else tells the time.
+        outlets.selection.tick(sighting.timestamp);
     }
 
     /// Looks after handshakes that have been silent for too long, while no events come.
@@ -284,7 +286,9 @@ impl Pipeline {
             let (file, outcome) = recorder.into_capture().finish(lost, limit);
             captured = outcome;
             let unselected = context + dropped.packets;
-            stats.capture = Some(capture_stats(&file, unselected, dropped.packets_for_memory));
+            let capture = capture_stats(&file, unselected, dropped.packets_for_memory);
+            say_totals(&capture);
+            stats.capture = Some(capture);
         }
         let Some(Lines { mut formatter, mut output }) = lines else {
             return Finished { stats, written: Written::All, capture: captured };
@@ -296,6 +300,23 @@ impl Pipeline {
         formatter.stats(&stats, &mut last);
         let written = output.finish(&last, limit);
         Finished { stats, written, capture: captured }
+    }
+}
+
+/// The last words of a capture, which may have no events beside it.
+fn say_totals(capture: &CaptureStats) {
+    let CaptureStats { packets, written, files, .. } = *capture;
+    let files = if files == 1 { String::new() } else { format!(" in {files} files") };
+    tracing::info!("{written} packets written{files}");
+    let lost = packets - written - capture.after_end;
+    if lost + capture.given_up > 0 {
+        tracing::warn!(
+            "not written: {} for want of space, {} for a slow disk, {} of another link type, {} for memory",
+            capture.dropped_disk,
+            capture.dropped_queue,
+            capture.other_link_type,
+            capture.given_up
+        );
     }
 }
 

@@ -11,7 +11,8 @@ use tls_sniff_common::{event::Event, flow::Direction};
 
 use crate::{
     clock::Timestamp,
-    observation::{Ends, Observation},
+    observation::{Ends, HandshakeObservation, Observation, Outcome},
+    selection::Waiting,
     sink::{
         capture::{Capture, CaptureCounters, Packet},
         comment,
@@ -64,10 +65,10 @@ impl OwnedPacket {
             comments: &self.comments,
         }
     }
+}
 
-    /// Heap bytes held.
-    #[must_use]
-    pub fn memory(&self) -> usize {
+impl Waiting for OwnedPacket {
+    fn memory(&self) -> usize {
         let comments = self.comments.iter().map(String::capacity).sum::<usize>();
         self.bytes.len() + self.interface.as_ref().map_or(0, |name| name.len()) + comments
     }
@@ -99,6 +100,11 @@ impl Recorder {
         }
         match observation {
             Observation::Message(message) => self.comments.extend(comment::message(message)),
+            // Those are told for the time that has passed, not for the packet that came then.
+            Observation::Handshake(HandshakeObservation {
+                outcome: Outcome::NoAnswer | Outcome::TimedOut | Outcome::StillOpen,
+                ..
+            }) => {}
             Observation::Handshake(handshake) => {
                 self.comments.push(comment::handshake(handshake));
             }

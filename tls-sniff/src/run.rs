@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: &events,
+        events: if formatter.is_some() { &events } else { &[] },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);

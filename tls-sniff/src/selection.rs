@@ -22,19 +22,24 @@ use crate::{
     clock::Timestamp,
     filter::handshake::{HandshakeFilter, Judgement},
     observation::{Ends, Observation},
-    recorder::OwnedPacket,
 };
+
+/// A packet that can wait, whatever it is.
+pub trait Waiting {
+    /// Heap bytes held.
+    fn memory(&self) -> usize;
+}
 
 /// What may wait.
 #[derive(Debug)]
-pub enum Item {
+pub enum Item<P> {
     /// An event's line, its line end included.
     Line(Vec<u8>),
     /// A packet for the capture.
-    Packet(OwnedPacket),
+    Packet(P),
 }
 
-impl Item {
+impl<P: Waiting> Item<P> {
     fn memory(&self) -> usize {
         size_of::<Self>()
             + match self {
@@ -68,7 +73,7 @@ const PATIENCE: i64 = 60_000_000_000;
 const LONG_PATIENCE: i64 = 3_600_000_000_000;
 
 #[derive(Debug)]
-struct Connection {
+struct Connection<P> {
     judgement: Judgement,
     /// The kernel has selected a packet of it.
     selected: bool,
@@ -76,16 +81,28 @@ struct Connection {
     over: bool,
     /// Sequence number of its SYN, if that was seen.
     syn: Option<u32>,
+    /// When that was: what is older is the connection's that had the same ports before.
+    since: Timestamp,
     last: Timestamp,
-    items: Vec<Item>,
+    items: Vec<Item<P>>,
+    /// What waits of that one, whose handshake is still to be told.
+    earlier: Option<Box<Earlier<P>>>,
+}
+
+/// A connection that another one with the same ports has followed.
+#[derive(Debug)]
+struct Earlier<P> {
+    judgement: Judgement,
+    selected: bool,
+    items: Vec<Item<P>>,
 }
 
 /// Connections about which something is to be found out.
 #[derive(Debug)]
-pub struct Selection {
+pub struct Selection<P> {
     filter: HandshakeFilter,
     scope: Scope,
-    connections: HashMap<Ends, Connection>,
+    connections: HashMap<Ends, Connection<P>>,
     /// In the order in which they were last looked at.
     queue: VecDeque<(Timestamp, Ends)>,
     held: usize,
@@ -105,7 +122,7 @@ pub struct Dropped {
     pub packets_for_memory: u64,
 }
 
-impl Selection {
+impl<P: Waiting> Selection<P> {
     /// Nothing is known of any connection.
     #[must_use]
     pub fn new(filter: HandshakeFilter, scope: Scope) -> Self {
@@ -139,11 +156,18 @@ impl Selection {
 
     /// Learns from an observation, and says what becomes of its line. What waited and is wanted now is in
     /// `released`, to be written before it.
-    pub fn observation(&mut self, observation: &Observation<'_>, released: &mut Vec<Item>) -> Fate {
+    pub fn observation(
+        &mut self,
+        observation: &Observation<'_>,
+        released: &mut Vec<Item<P>>,
+    ) -> Fate {
         let ends = observation.ends();
         let at = observation.timestamp();
         let fresh = self.filter.begin();
         let connection = self.connection(ends, at);
+        if observation.begins() < connection.since {
+            return self.earlier(&ends, observation, released);
+        }
         if connection.over && observation.is_client_hello() {
             connection.judgement = fresh;
             connection.over = false;
@@ -164,14 +188,19 @@ impl Selection {
     }
 
     /// Says what becomes of an event's packet, like [`Selection::observation`].
-    pub fn packet(&mut self, event: &Event<'_>, at: Timestamp, released: &mut Vec<Item>) -> Fate {
+    pub fn packet(
+        &mut self,
+        event: &Event<'_>,
+        at: Timestamp,
+        released: &mut Vec<Item<P>>,
+    ) -> Fate {
         let selected = event.is_selected();
         if self.scope == Scope::Record && !selected {
             return Fate::Drop;
         }
         let ends = Ends::of(event);
         self.connection(ends, at);
-        self.begin_anew(event, &ends);
+        self.begin_anew(event, at, &ends);
         let scope = self.scope;
         let connection = self.connection(ends, at);
         connection.selected |= selected;
@@ -186,38 +215,87 @@ impl Selection {
     }
 
     /// The same ports, another connection: a SYN that is no retransmission.
-    fn begin_anew(&mut self, event: &Event<'_>, ends: &Ends) {
+    fn begin_anew(&mut self, event: &Event<'_>, at: Timestamp, ends: &Ends) {
         let header = &event.header;
-        let fresh = self.filter.begin();
         if header.tcp_flags & (flags::SYN | flags::ACK) != flags::SYN {
             return;
         }
+        let fresh = self.filter.begin();
         let Some(connection) = self.connections.get_mut(ends) else { return };
         if connection.syn == Some(header.tcp_sequence) {
             return;
         }
         connection.syn = Some(header.tcp_sequence);
-        connection.judgement = fresh;
-        connection.selected = false;
-        connection.over = false;
-        self.discard(ends, false);
+        connection.since = at;
+        let earlier = Earlier {
+            judgement: std::mem::replace(&mut connection.judgement, fresh),
+            selected: std::mem::take(&mut connection.selected),
+            items: std::mem::take(&mut connection.items),
+        };
+        let is_told = std::mem::take(&mut connection.over) || earlier.items.is_empty();
+        let replaced = connection.earlier.take();
+        let dropped = if is_told {
+            earlier.items
+        } else {
+            connection.earlier = Some(Box::new(earlier));
+            Vec::new()
+        };
+        self.drop_items(dropped, false);
+        self.drop_items(replaced.map_or(Vec::new(), |earlier| earlier.items), false);
+    }
+
+    /// What is still told of the connection that had the same ports before.
+    fn earlier(
+        &mut self,
+        ends: &Ends,
+        observation: &Observation<'_>,
+        released: &mut Vec<Item<P>>,
+    ) -> Fate {
+        let connection = self.connections.get_mut(ends);
+        let earlier = connection.and_then(|connection| connection.earlier.take());
+        let unknown = self.filter.begin();
+        let mut judgement = earlier.as_ref().map_or(unknown, |earlier| earlier.judgement);
+        self.filter.learn(&mut judgement, observation);
+        let wanted = judgement.decided();
+        match (earlier, self.connections.get_mut(ends)) {
+            (Some(earlier), Some(connection)) if wanted.is_none() => {
+                connection.earlier = Some(Box::new(Earlier { judgement, ..*earlier }));
+            }
+            (Some(earlier), _) => {
+                let lines = wanted == Some(true);
+                let packets = lines && (earlier.selected || self.scope == Scope::Record);
+                let (out, dropped) = earlier.items.into_iter().partition(|item| match item {
+                    Item::Line(_) => lines,
+                    Item::Packet(_) => packets,
+                });
+                self.drop_items(dropped, false);
+                self.release(out, released);
+            }
+            (None, _) => {}
+        }
+        // What would have to wait has nobody to wait for.
+        if wanted == Some(true) { Fate::Pass } else { Fate::Drop }
     }
 
     /// Keeps something that has to wait. `ends`: of the observation or event that said so.
-    pub fn hold(&mut self, ends: Ends, item: Item) {
+    pub fn hold(&mut self, ends: Ends, item: Item<P>) {
         let memory = item.memory();
         if let Some(connection) = self.connections.get_mut(&ends) {
             connection.items.push(item);
             self.held += memory;
         }
-        while self.held > HELD_LIMIT || self.connections.len() > CONNECTIONS {
+        while self.held > HELD_LIMIT {
             if !self.give_up_oldest() {
                 break;
             }
         }
     }
 
-    fn connection(&mut self, ends: Ends, at: Timestamp) -> &mut Connection {
+    fn connection(&mut self, ends: Ends, at: Timestamp) -> &mut Connection<P> {
+        while self.connections.len() >= CONNECTIONS
+            && !self.connections.contains_key(&ends)
+            && self.give_up_oldest()
+        {}
         let Self { filter, queue, connections, .. } = self;
         let connection = connections.entry(ends).or_insert_with(|| {
             queue.push_back((at, ends));
@@ -226,8 +304,10 @@ impl Selection {
                 selected: false,
                 over: false,
                 syn: None,
+                since: Timestamp(i64::MIN),
                 last: at,
                 items: Vec::new(),
+                earlier: None,
             }
         });
         connection.last = connection.last.max(at);
@@ -235,25 +315,24 @@ impl Selection {
     }
 
     /// Lets go of what waits, one way or the other, if that is known by now.
-    fn settle(&mut self, ends: &Ends, released: &mut Vec<Item>) {
+    fn settle(&mut self, ends: &Ends, released: &mut Vec<Item<P>>) {
         let Some(connection) = self.connections.get_mut(ends) else { return };
         if connection.items.is_empty() {
             return;
         }
         match connection.judgement.decided() {
             None => {}
-            Some(false) => self.discard(ends, false),
+            Some(false) => {
+                let items = std::mem::take(&mut connection.items);
+                self.drop_items(items, false);
+            }
             Some(true) => {
                 let packets = connection.selected || self.scope == Scope::Record;
-                let all = std::mem::take(&mut connection.items);
-                for item in all {
-                    if packets || matches!(item, Item::Line(_)) {
-                        self.held -= item.memory();
-                        released.push(item);
-                    } else {
-                        connection.items.push(item);
-                    }
-                }
+                let items = std::mem::take(&mut connection.items);
+                let (out, kept) =
+                    items.into_iter().partition(|it| packets || matches!(it, Item::Line(_)));
+                connection.items = kept;
+                self.release(out, released);
             }
         }
     }
@@ -261,7 +340,19 @@ impl Selection {
     /// Drops what waits of a connection.
     fn discard(&mut self, ends: &Ends, for_memory: bool) {
         let Some(connection) = self.connections.get_mut(ends) else { return };
-        for item in std::mem::take(&mut connection.items) {
+        let items = std::mem::take(&mut connection.items);
+        let earlier = connection.earlier.take();
+        self.drop_items(items, for_memory);
+        self.drop_items(earlier.map_or(Vec::new(), |earlier| earlier.items), for_memory);
+    }
+
+    fn release(&mut self, items: Vec<Item<P>>, released: &mut Vec<Item<P>>) {
+        self.held -= items.iter().map(Item::memory).sum::<usize>();
+        released.extend(items);
+    }
+
+    fn drop_items(&mut self, items: Vec<Item<P>>, for_memory: bool) {
+        for item in items {
             self.held -= item.memory();
             let dropped = &mut self.dropped;
             *match (&item, for_memory) {

@@ -40,6 +40,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--sample", "10"], "1/N"),
         (&["--outcome", "bad"], "failed"),
         (&["--format", "none"], "-w"),
+        (&["--content", "alert", "--handshake", "certificate"], "--content handshake"),
         (&["-w", "-", "--format", "json"], "stdout"),
         (&["-w", "-", "-C", "1"], "stdout"),
         (&["-w", "x.pcapng", "-W", "3"], "-W"),

@@ -196,6 +196,49 @@ pub(crate) fn records_are_followed() -> Result<()> {
     Ok(())
 }
 
+/// Behind a segment that was lost nothing is taken for the rest of a record that was wanted.
+pub(crate) fn records_end_where_segments_are_lost() -> Result<()> {
+    let filter = PacketFilter { content: vec![Content::Handshake], ..PacketFilter::default() };
+    let mut bench = bench(filter)?;
+    for (port, at) in (4500..).zip([At::Xdp, At::In, At::Out]) {
+        let segment = |sequence: u32, payload: &[u8]| {
+            let frame = Frame::ethernet().ipv4().tcp(port, 443).seq(sequence);
+            frame.payload(payload).build()
+        };
+        // A hello of 105 bytes, of which the last 45 are never seen; then data in the middle of records.
+        let hello = hello(100);
+        let steps = [
+            ("hello begins", segment(1, &hello[..40]), true),
+            ("hello goes on", segment(41, &hello[40..60]), true),
+            ("data far behind", segment(3000, &[0x5a; 500]), false),
+            ("more data", segment(3500, &[0x5a; 500]), false),
+        ];
+        for (name, packet, taken) in steps {
+            let selected = bench.run(at, &packet)?;
+            let selected = selected.event().is_ok_and(|event| event.is_selected());
+            ensure!(selected == taken, "{name}, {at:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Filters that take acknowledgements leave the gate what it knows of the connection.
+pub(crate) fn acknowledgements_free_nothing() -> Result<()> {
+    let filter = PacketFilter { payload_len: Some("0..".parse()?), ..PacketFilter::default() };
+    let mut bench = bench(filter)?;
+    for (port, at) in (4600..).zip([At::Xdp, At::In, At::Out]) {
+        let frame = |set: u8, payload: &[u8]| {
+            Frame::ethernet().ipv6().tcp(port, 443).flags(set).payload(payload).build()
+        };
+        for set in [flags::SYN, flags::ACK] {
+            bench.run(at, &frame(set, &[]))?.check(at, Counter::Emitted)?;
+        }
+        let seen = bench.run(at, &frame(flags::ACK, &hello(100)))?;
+        ensure!(seen.event()?.header.syn_time > 0, "{at:?}: the SYN is forgotten");
+    }
+    Ok(())
+}
+
 /// A wider scope adds what connects, acknowledges and ends, marked as context.
 pub(crate) fn scopes() -> Result<()> {
     for (scope, port) in [(Scope::Handshake, 5000), (Scope::Connection, 6000)] {

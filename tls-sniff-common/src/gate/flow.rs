@@ -22,10 +22,16 @@ const START_KNOWN: u64 = 4;
 pub(super) const IN_TAIL: u64 = 16;
 /// Not only changed its cipher: after a HelloRetryRequest a ClientHello may follow that (RFC 8446 D.4).
 const DATA_SENT: u64 = 32;
-/// Of a side's record position: it is known. The lower half is its sequence number.
+/// Of a side's record position: it is known. The lower half is its sequence number; where that is not known, the end of
+/// the segment that was looked at last.
 const POSITION_KNOWN: u64 = 1 << 32;
 /// The bytes up to there belong to a handshake record that is wanted.
 const GOES_ON: u64 = 1 << 33;
+
+/// Side 0 has sent FIN; side 1 one bit higher. A RST counts for both.
+const FIN_SENT: u64 = 64;
+/// Both have: nothing more will come.
+pub(super) const OVER: u64 = FIN_SENT | FIN_SENT << 1;
 
 /// Segments of side 0 in the tail; of side 1 a byte higher.
 const TAIL_SHIFT: u64 = 8;
@@ -76,16 +82,17 @@ impl Flow {
         if arrival.flags & flags::SYN != 0 {
             return if context { Verdict::Emit(Emission::ASIDE) } else { alone(arrival.start()) };
         }
-        let fate = if context && arrival.only_acknowledges() {
-            self.acknowledge(arrival, state)
+        let fate = if arrival.only_acknowledges() {
+            if context { self.acknowledge(arrival, state) } else { Fate::Keep }
         } else if state & OPEN != 0 {
             self.in_open(arrival, state, now, rules)
         } else {
             self.before_hello(arrival, state)
         };
         if keeps_connections(rules) && self.state.get() & OPEN != 0 {
-            // What was used last is the last to make room.
+            // What was used last is the last to make room, until its connection is over.
             self.since.set(now);
+            self.note_end(arrival);
             return match fate {
                 Fate::Emit(emission) => Verdict::Emit(emission),
                 Fate::Keep | Fate::Free => Verdict::Emit(Emission::ASIDE),
@@ -100,6 +107,19 @@ impl Flow {
             Fate::Emit(emission) => Verdict::Emit(emission),
             Fate::Keep | Fate::Free => alone(arrival.start()),
         }
+    }
+
+    /// Takes note of FIN and RST.
+    #[inline(always)]
+    fn note_end(&self, arrival: &Arrival) {
+        let mut said = 0;
+        if arrival.flags & flags::FIN != 0 {
+            said |= FIN_SENT << arrival.flow.side();
+        }
+        if arrival.flags & flags::RST != 0 {
+            said |= OVER;
+        }
+        self.state.set(self.state.get() | said);
     }
 
     /// An acknowledgement without payload, in a scope that has it.
@@ -128,8 +148,11 @@ impl Flow {
         }
         let position = arrival.flow.of_side(&self.records).get();
         let first = low(position).wrapping_sub(arrival.sequence);
-        let begins = position & POSITION_KNOWN != 0 && first < arrival.payload_len;
-        Position { begins, first: first as usize, goes_on: position & GOES_ON != 0 }
+        let known = position & POSITION_KNOWN != 0;
+        let begins = known && first < arrival.payload_len;
+        // Behind a segment that was lost it is not known what goes on; behind half a header the next segment does.
+        let inside = if known { first.cast_signed() > 0 } else { first == 0 };
+        Position { begins, first: first as usize, goes_on: position & GOES_ON != 0 && inside }
     }
 
     /// Keeps where the next record of this side begins.
@@ -148,7 +171,10 @@ impl Flow {
                     position.set(u64::from(next) | POSITION_KNOWN | goes_on);
                 }
             }
-            None => position.set(goes_on),
+            None => {
+                let end = arrival.sequence.wrapping_add(arrival.payload_len);
+                position.set(u64::from(end) | goes_on);
+            }
         }
     }
 

@@ -33,7 +33,7 @@ mod flow;
 
 use core::cell::Cell;
 
-use self::flow::{Flow, IN_TAIL, OPEN, Position, keeps_connections};
+use self::flow::{Flow, IN_TAIL, OPEN, OVER, Position, keeps_connections};
 
 use crate::{
     Flows,
@@ -241,10 +241,13 @@ impl Bucket {
         for (way, (taken, flow)) in self.tags.iter().zip(&self.flows).enumerate() {
             let since = flow.since.get();
             let expired = now.wrapping_sub(since) > OPEN_LIMIT;
-            let cost = match (taken.get(), flow.state.get() & (OPEN | IN_TAIL)) {
+            let state = flow.state.get();
+            let cost = match (taken.get(), state & (OPEN | IN_TAIL)) {
                 (0, _) => 0,
-                (_, state) if whole && state & OPEN != 0 => since | OPEN_COSTS,
-                (_, OPEN) if !expired => since | OPEN_COSTS,
+                (_, open) if whole && open & OPEN != 0 && state & OVER != OVER => {
+                    since | OPEN_COSTS
+                }
+                (_, OPEN) if !expired && !whole => since | OPEN_COSTS,
                 _ => since,
             };
             if cost < best.0 {

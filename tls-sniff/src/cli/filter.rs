@@ -126,6 +126,12 @@ impl FilterFlags {
         self.expression.join(" ").trim().to_owned()
     }
 
+    /// Whether handshake messages are asked for in records that have none.
+    pub(crate) fn asks_messages_of_other_records(&self) -> bool {
+        let messages = !self.handshake.is_empty() || !self.hello_version.is_empty();
+        messages && !self.content.is_empty() && !self.content.contains(&Content::Handshake)
+    }
+
     /// The events that show what these flags select, unless others are asked for.
     pub(crate) fn default_events(&self) -> Vec<EventKind> {
         let messages = !self.handshake.is_empty() || !self.hello_version.is_empty();

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use tls_sniff_common::{event::Event, flow::Direction};
+use tls_sniff_common::{config::MIN_CAPTURE_LEN, event::Event, flow::Direction};
 
 /// How long a packet is known, from its first sighting on, ns. On one host its sightings are apart by what a queue
 /// between two interfaces delays.
@@ -84,11 +84,13 @@ impl Known {
     /// What all sightings of a packet have in common.
     fn hash(&self, event: &Event<'_>) -> u64 {
         let header = &event.header;
+        // Not more than every sighting has: of the same packet the gate may want less the second time.
+        let payload = event.payload.get(..MIN_CAPTURE_LEN as usize).unwrap_or(event.payload);
         self.hasher.hash_one((
             (event.ip, header.source, header.destination),
             (header.source_port, header.destination_port),
             (header.tcp_sequence, header.tcp_acknowledgement, header.tcp_flags),
-            (header.payload_len, event.payload),
+            (header.payload_len, payload),
         ))
     }
 

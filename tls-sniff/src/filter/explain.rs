@@ -70,6 +70,9 @@ impl Display for Explanation<'_> {
         if !segment.is_empty() && filter.follows_handshakes {
             writeln!(f, "  and whole handshakes beside, for what is told of connections")?;
         }
+        if filter.direction.is_some() && filter.follows_handshakes {
+            writeln!(f, "  of handshakes one side alone: how they ended may not be seen")?;
+        }
         match filter.scope {
             Scope::Record => {}
             Scope::Handshake => {
@@ -89,6 +92,9 @@ impl Display for Explanation<'_> {
         writeln!(f, "Here, on what the kernel hands over:")?;
         for test in handshake(self.handshakes) {
             writeln!(f, "  {test}")?;
+        }
+        if events.is_empty() {
+            return writeln!(f, "  no events");
         }
         writeln!(f, "  events: {}", events.join(", "))
     }

@@ -22,14 +22,14 @@ pub(super) struct Outlets {
     pub(super) options: PipelineOptions,
     pub(super) lines: Option<Lines>,
     pub(super) recorder: Option<Recorder>,
-    pub(super) selection: Selection,
+    pub(super) selection: Selection<OwnedPacket>,
     pub(super) counters: PipelineCounters,
     /// Packets handed to the capture.
     pub(super) packets: u64,
     /// Packets that no filter selects: the context of others.
     pub(super) context: u64,
     /// Of [`Selection`], to be written.
-    pub(super) released: Vec<Item>,
+    pub(super) released: Vec<Item<OwnedPacket>>,
 }
 
 impl Outlets {
@@ -79,7 +79,7 @@ impl Outlets {
     }
 
     /// Writes what had to wait.
-    fn release(&mut self, mut released: Vec<Item>) {
+    fn release(&mut self, mut released: Vec<Item<OwnedPacket>>) {
         for item in released.drain(..) {
             match item {
                 Item::Line(line) => self.write(|_, batch| batch.extend_from_slice(&line)),
@@ -90,8 +90,15 @@ impl Outlets {
         self.released = released;
     }
 
+    /// Whether so many packets are written as were asked for; with lines, those are counted.
+    fn is_enough(&self) -> bool {
+        self.lines.is_none() && self.options.count.is_some_and(|count| self.packets >= count)
+    }
+
     fn record(&mut self, packet: &OwnedPacket) {
-        if let Some(recorder) = &mut self.recorder {
+        if self.is_enough() {
+            self.context += 1;
+        } else if let Some(recorder) = &mut self.recorder {
             self.packets += 1;
             recorder.capture().packet(&packet.packet());
         }
@@ -114,7 +121,9 @@ impl Outlets {
         }
         self.context += u64::from(fate == Fate::Drop);
         self.release(released);
-        if fate == Fate::Pass
+        if fate == Fate::Pass && self.is_enough() {
+            self.context += 1;
+        } else if fate == Fate::Pass
             && let Some(recorder) = &mut self.recorder
         {
             self.packets += u64::from(recorder.write(event, timestamp, interface, link_type));

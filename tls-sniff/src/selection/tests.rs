@@ -1,13 +1,20 @@
 //! Packets that wait, without sessions: the handshake filter's answers are tested with the program.
 
+use std::net::SocketAddr;
+
 use tls_sniff_common::{
     ABI_VERSION,
     event::{EventHeader, marks},
-    flow::Hook,
+    flow::{Direction, Hook},
+    headers::VlanTags,
 };
 
 use super::*;
-use crate::sink::capture::Packet;
+use crate::{
+    dedup::SeenOn,
+    filter::handshake::OutcomeClass,
+    observation::{HandshakeObservation, Outcome, Seen},
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -28,24 +35,25 @@ fn header(port: u16, tcp_flags: u8, sequence: u32, selected: bool) -> EventHeade
     }
 }
 
-fn packet(number: u8, length: usize) -> Item {
+fn packet(number: u8, length: usize) -> Item<Vec<u8>> {
     let mut bytes = vec![0; length];
     bytes[0] = number;
-    Item::Packet(OwnedPacket::of(&Packet {
-        timestamp: Timestamp(0),
-        interface_index: 1,
-        interface: None,
-        link_type: 1,
-        direction: tls_sniff_common::flow::Direction::Unknown,
-        offloaded_vlan: None,
-        bytes: &bytes,
-        wire_len: 0,
-        comments: &[],
-    }))
+    Item::Packet(bytes)
+}
+
+fn first_byte(item: &Item<Vec<u8>>) -> u8 {
+    let Item::Packet(packet) = item else { panic!("a line") };
+    packet[0]
+}
+
+impl Waiting for Vec<u8> {
+    fn memory(&self) -> usize {
+        self.len()
+    }
 }
 
 struct Run {
-    selection: Selection,
+    selection: Selection<Vec<u8>>,
     /// First bytes of the packets that went out.
     out: Vec<u8>,
 }
@@ -53,6 +61,13 @@ struct Run {
 impl Run {
     fn new(scope: Scope, filter: HandshakeFilter) -> Self {
         Self { selection: Selection::new(filter, scope), out: Vec::new() }
+    }
+
+    fn observation(&mut self, observation: &Observation<'_>) -> Fate {
+        let mut released = Vec::new();
+        let fate = self.selection.observation(observation, &mut released);
+        self.out.extend(released.iter().map(first_byte));
+        fate
     }
 
     fn packet(&mut self, number: u8, header: EventHeader, at: i64) -> Fate {
@@ -63,10 +78,7 @@ impl Run {
         let event = Event::new(header, &[], None).unwrap();
         let mut released = Vec::new();
         let fate = self.selection.packet(&event, Timestamp(at), &mut released);
-        for item in released {
-            let Item::Packet(packet) = item else { panic!("a line") };
-            self.out.push(packet.packet().bytes[0]);
-        }
+        self.out.extend(released.iter().map(first_byte));
         match fate {
             Fate::Pass => self.out.push(number),
             Fate::Wait => self.selection.hold(Ends::of(&event), packet(number, length)),
@@ -140,4 +152,71 @@ fn memory_is_bounded_and_what_that_costs_is_counted() {
     assert_eq!(run.packet(2, header(0, ACK, 101, true), 5000), Fate::Pass);
     assert_eq!(run.packet(2, header(packets - 1, ACK, 101, true), 5000), Fate::Pass);
     assert_eq!(run.out, [2, 1, 2]);
+}
+
+#[test]
+fn connections_are_bounded_when_nothing_waits() {
+    let mut run = Run::new(Scope::Connection, HandshakeFilter::default());
+    for number in 0..400_000_u32 {
+        let mut header = header(1, ACK, 100, true);
+        header.source[..4].copy_from_slice(&number.to_be_bytes());
+        assert_eq!(run.packet(0, header, i64::from(number)), Fate::Pass);
+    }
+    assert!(run.selection.connections.len() <= CONNECTIONS, "{}", run.selection.connections.len());
+}
+
+/// The end of a handshake whose first segment was seen at `first`.
+fn ended(first: i64, at: i64, outcome: Outcome) -> HandshakeObservation<'static> {
+    let end = |address: u8, port: u16| SocketAddr::from(([address; 4], port));
+    let seen = Seen {
+        timestamp: Timestamp(first),
+        direction: Direction::Unknown,
+        hook: Hook::File,
+        vlan: VlanTags::default(),
+        selected: true,
+    };
+    HandshakeObservation {
+        timestamp: Timestamp(at),
+        first: seen,
+        on: SeenOn::default(),
+        client: end(10, 1),
+        server: end(20, 443),
+        community_id: "",
+        client_hello: None,
+        server_hello: None,
+        version: None,
+        hello_retry_request: false,
+        group: None,
+        resumed: None,
+        server_certificates: None,
+        client_certificates: None,
+        syn_to_syn_ack: None,
+        syn_ack_to_hello: None,
+        duration: None,
+        bytes: [0; 2],
+        history: "",
+        outcome,
+        weaknesses: &[],
+        partial: None,
+        overlap: false,
+    }
+}
+
+#[test]
+fn the_same_ports_again_while_the_first_handshake_is_open() {
+    let outcomes = vec![OutcomeClass::NoAnswer];
+    let filter = HandshakeFilter { outcomes, ..HandshakeFilter::default() };
+    let mut run = Run::new(Scope::Handshake, filter);
+    run.packet(1, header(1, SYN, 100, false), 0);
+    run.packet(2, header(1, ACK, 101, true), 1);
+    run.packet(3, header(1, SYN, 7000, false), SECOND);
+    let told = Observation::Handshake(ended(0, SECOND, Outcome::NoAnswer));
+    assert_eq!(run.observation(&told), Fate::Pass);
+    assert_eq!(run.out, [1, 2], "those of the first connection");
+    // The second one waits for its own end.
+    assert_eq!(run.packet(4, header(1, ACK, 7001, true), SECOND + 1), Fate::Wait);
+    let told = Observation::Handshake(ended(SECOND, 2 * SECOND, Outcome::Completed));
+    assert_eq!(run.observation(&told), Fate::Drop);
+    assert_eq!((run.out.len(), run.selection.held), (2, 0));
+    assert_eq!(run.selection.dropped().packets, 2);
 }

@@ -126,7 +126,10 @@ impl Connection {
         }
         self.interfaces.add(on);
         self.last = seen;
-        self.last_clock = header.timestamp.max(self.last_clock);
+        // What connects or only acknowledges may be the next connection's: its hello tells by the time of its SYN.
+        if header.payload_len > 0 {
+            self.last_clock = header.timestamp.max(self.last_clock);
+        }
         if matches!(start, Start::Hello(_)) {
             self.take_times(event);
         }

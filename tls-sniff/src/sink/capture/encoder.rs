@@ -42,6 +42,11 @@ impl Encoder {
         Self { format, header: Header::Missing, keylog }
     }
 
+    /// Whether secrets are embedded.
+    pub(super) const fn has_keylog(&self) -> bool {
+        self.keylog.is_some()
+    }
+
     /// Begins the next file.
     pub(super) fn restart(&mut self) {
         self.header = Header::Missing;

@@ -1,12 +1,15 @@
 //! Why a capture file is not written: one line for the operator, and a hint.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A capture file that cannot be written, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The system refuses to open it.
-    #[error("cannot write {}: {source}", file.display())]
+    #[error("cannot write {}: {source}", shown(file))]
     Open {
         /// What was opened: the name with time and number.
         file: PathBuf,
@@ -14,7 +17,7 @@ pub enum SaveError {
         source: io::Error,
     },
     /// The system refuses to take what is written.
-    #[error("cannot write to {}: {source}", file.display())]
+    #[error("cannot write to {}: {source}", shown(file))]
     Write {
         /// The file at hand.
         file: PathBuf,
@@ -22,7 +25,7 @@ pub enum SaveError {
         source: io::Error,
     },
     /// The reader of a pipe stands still, or the disk does.
-    #[error("{} did not take the last packets within {seconds} s: they are lost", file.display())]
+    #[error("{} did not take the last packets within {seconds} s: they are lost", shown(file))]
     Stalled {
         /// The file's name as the operator gave it.
         file: PathBuf,
@@ -75,6 +78,11 @@ pub enum SaveError {
     /// The key log is a directory, a pipe, a device.
     #[error("the key log {} is no regular file", .0.display())]
     KeyLogKind(PathBuf),
+}
+
+/// A file's name, or what `-` stands for.
+fn shown(file: &Path) -> std::path::Display<'_> {
+    if file == Path::new("-") { Path::new("stdout").display() } else { file.display() }
 }
 
 impl SaveError {

@@ -28,6 +28,7 @@ mod trouble;
 mod writer;
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc,
@@ -64,6 +65,9 @@ const QUEUE_LEN: usize = 256;
 
 /// Time between two looks at a full queue when the capture ends.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Batches that wait for their secrets, at most.
+const MOST_WAITING: usize = 4096;
 
 /// A packet to be written.
 #[derive(Clone, Copy, Debug)]
@@ -263,19 +267,32 @@ impl Capture {
 
 /// The thread: until its handle is gone. Batches that come after the end are counted.
 fn run(mut writer: Writer, batches: &Receiver<Batch>, give_back: &SyncSender<Batch>) {
+    let delay = writer.delay();
+    let mut waiting: VecDeque<(Instant, Batch)> = VecDeque::new();
     loop {
-        let received = match writer.patience() {
+        let due = waiting.front().map(|(since, _)| delay.saturating_sub(since.elapsed()));
+        let received = match [writer.patience(), due].into_iter().flatten().min() {
             Some(patience) => batches.recv_timeout(patience),
             None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        match received {
-            Ok(mut batch) => {
-                writer.batch(&batch);
-                batch.clear();
-                let _spare = give_back.try_send(batch);
+        let over = match received {
+            Ok(batch) => {
+                waiting.push_back((Instant::now(), batch));
+                false
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        while let Some((since, _)) = waiting.front()
+            && (over || since.elapsed() >= delay || waiting.len() > MOST_WAITING)
+            && let Some((_, mut batch)) = waiting.pop_front()
+        {
+            writer.batch(&batch);
+            batch.clear();
+            let _spare = give_back.try_send(batch);
+        }
+        if over {
+            break;
         }
         writer.tick();
     }

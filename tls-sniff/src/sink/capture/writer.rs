@@ -32,6 +32,10 @@ use super::{
 const PACKED_CHUNK_LEN: usize = 128 * 1024;
 const PACKED_CHUNK_AGE: Duration = Duration::from_secs(1);
 
+/// How long packets wait for their secrets: Wireshark decrypts what comes behind them in the file, and a client
+/// writes them after its ServerHello.
+const SECRETS_DELAY: Duration = Duration::from_millis(500);
+
 /// What was encoded, but is not in the file.
 #[derive(Default)]
 struct Chunk {
@@ -119,6 +123,11 @@ impl Writer {
                 Ok(writer)
             }
         }
+    }
+
+    /// How long packets wait before they are written.
+    pub(super) fn delay(&self) -> Duration {
+        if self.live && self.encoder.has_keylog() { SECRETS_DELAY } else { Duration::ZERO }
     }
 
     /// How long to wait for packets before [`Writer::tick`].
@@ -272,7 +281,7 @@ impl Writer {
             (self.period, self.period_end(), self.plan.period)
             && time >= end
         {
-            // Periods in which nothing was seen have no file of their own.
+            // From a file, periods in which nothing was seen have no file of their own; live, the clock begins each.
             let passed = time.saturating_sub(begin) / period;
             self.period = Some(begin.saturating_add(passed.saturating_mul(period)));
         }
