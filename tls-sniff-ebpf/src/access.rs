@@ -86,6 +86,36 @@ fn behind<const N: usize>(first: usize) -> usize {
     }
 }
 
+/// The verifier follows no pointer further than this into a packet (`MAX_PACKET_OFF`).
+const MAX_PACKET_OFFSET: usize = 0xffff;
+
+/// `offset`, if the verifier follows a pointer to N bytes there, as a number of which it knows that it does:
+/// by instructions that stand right before the use, since the compiler may compare in another register.
+#[inline(always)]
+fn reachable<const N: usize>(offset: usize) -> Option<usize> {
+    if offset > MAX_PACKET_OFFSET - N {
+        return None;
+    }
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut offset = offset;
+        // SAFETY: reads and writes one register, jumps only over its own instruction.
+        unsafe {
+            core::arch::asm!(
+                "if {offset} < {limit} goto +1",
+                "{offset} = {most}",
+                offset = inout(reg) offset,
+                limit = const MAX_PACKET_OFFSET - N + 1,
+                most = const MAX_PACKET_OFFSET - N,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        Some(offset)
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    Some(offset)
+}
+
 /// `value`, about which the verifier knows only that it is within `MASK`: it does not see that what is
 /// added is subtracted again.
 #[inline(always)]
@@ -250,7 +280,7 @@ impl PacketBytes for XdpWhole {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         if !globals::has_xdp_load_bytes() {
-            return self.direct.load(offset);
+            return self.direct.load(reachable::<N>(offset)?);
         }
         // SAFETY: the helper writes N bytes, or fails and says so.
         filled(|to| unsafe { bpf_xdp_load_bytes(self.ctx, offset as u32, to.cast(), N as u32) })
