@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         test("truncated_file_gives_what_is_before", &[], truncated),
         test("files_that_are_no_captures", &[], no_captures),
         test("wrong_usage_exits_with_2", &[], usage::wrong),
+        test("expressions_that_are_refused", &[Need::Tool("tcpdump")], usage::bad_expressions),
         test("captures_that_cannot_be_written", &[], usage::unwritable),
         test("capture_onto_a_full_disk", FULL_DISK, full_disk::full_disk),
         test("filters_are_explained", &[], usage::explained),

@@ -25,12 +25,15 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llv
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 14] = [
+const TEST_PROGRAMS: [(&str, &str); 18] = [
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
+    ("dumpcap", "wireshark-common"),
     ("ethtool", "ethtool"),
+    ("gzip", "gzip"),
     ("ip", "iproute2"),
+    ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
@@ -40,6 +43,7 @@ const TEST_PROGRAMS: [(&str, &str); 14] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("unshare", "util-linux"),
+    ("zstd", "zstd"),
 ];
 
 /// Installs the toolchain for the kernel object; with `tests` also what the tests need.
