@@ -66,8 +66,8 @@ const QUEUE_LEN: usize = 256;
 /// Time between two looks at a full queue when the capture ends.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// Batches that wait for their secrets, at most.
-const MOST_WAITING: usize = 4096;
+/// Batches that wait for their secrets, at most: 32 MiB.
+const MOST_WAITING: usize = 512;
 
 /// A packet to be written.
 #[derive(Clone, Copy, Debug)]
