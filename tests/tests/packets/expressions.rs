@@ -17,7 +17,6 @@ use tls_sniff::{
     filter::{
         PacketFilter,
         expression::{Expression, LinkType, translate::Context},
-        value::{Content, Handshake, TcpFlag, WireVersion},
     },
     load::{LoadError, LoadOptions},
     source::file::CaptureFile,
@@ -32,7 +31,7 @@ use tls_sniff_tests::{
 };
 
 use self::alone::Alone;
-use super::{At, Bench, hello};
+use super::{At, Bench, filters::all_rules, hello};
 
 const DLT_EN10MB: i32 = 1;
 const DLT_RAW: i32 = 12;
@@ -314,36 +313,20 @@ pub(crate) fn cut_by_a_snaplen() -> Result<()> {
 
 /// The verifier accepts expressions with everything else on, and needs little more for them.
 pub(crate) fn verifier_accepts_with_all_rules() -> Result<()> {
-    let filter = |scope| -> Result<PacketFilter> {
-        Ok(PacketFilter {
-            ports: vec!["443".parse()?],
-            networks: vec!["10.0.0.0/8".parse()?],
-            vlans: vec!["any".parse()?],
-            sample: Some(2),
-            tcp: vec![TcpFlag::Fin],
-            payload_len: Some("1..".parse()?),
-            content: vec![Content::Handshake],
-            record_versions: vec![WireVersion::Tls12],
-            hello_versions: vec![WireVersion::Tls12],
-            handshakes: vec![Handshake(1)],
-            scope,
-            ..PacketFilter::default()
-        })
-    };
     // Some of all, and one that is nearly as long as may be.
     let many = bytes(180);
     let some = EXPRESSIONS.iter().copied().step_by(12);
     let texts: Vec<_> = some.chain(EXPRESSIONS.last().copied()).chain([&*many]).collect();
     for scope in [Scope::Connection] {
         let mut without = Bench::load(LoadOptions {
-            filter: filter(scope)?,
+            filter: all_rules(scope),
             snaplen: config::MAX_SNAPLEN,
             xdp: true,
             ..LoadOptions::default()
         })?;
         for text in &texts {
             let mut bench = Bench::load(LoadOptions {
-                filter: filter(scope)?,
+                filter: all_rules(scope),
                 expression: Some(Expression::new(text)?),
                 snaplen: config::MAX_SNAPLEN,
                 xdp: true,

@@ -298,20 +298,7 @@ pub(crate) fn whole_packets() -> Result<()> {
 pub(crate) fn verifier_accepts_all_rules() -> Result<()> {
     for scope in [Scope::Record, Scope::Handshake, Scope::Connection] {
         for snaplen in [0, config::MAX_SNAPLEN] {
-            let filter = PacketFilter {
-                ports: parsed(&["443"]),
-                networks: parsed(&["10.0.0.0/8"]),
-                vlans: parsed(&["any"]),
-                sample: Some(2),
-                tcp: vec![TcpFlag::Fin],
-                payload_len: Some("1..".parse()?),
-                content: vec![Content::Handshake],
-                record_versions: vec![WireVersion::Tls12],
-                hello_versions: vec![WireVersion::Tls12],
-                handshakes: vec![Handshake(1)],
-                scope,
-                ..PacketFilter::default()
-            };
+            let filter = all_rules(scope);
             let options = LoadOptions { filter, snaplen, xdp: true, ..LoadOptions::default() };
             let mut bench = Bench::load(options)?;
             for at in At::ALL {
@@ -321,4 +308,23 @@ pub(crate) fn verifier_accepts_all_rules() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A filter with a rule of every kind.
+pub(crate) fn all_rules(scope: Scope) -> PacketFilter {
+    let [lengths] = parsed(&["1.."])[..] else { panic!("one range") };
+    PacketFilter {
+        ports: parsed(&["443"]),
+        networks: parsed(&["10.0.0.0/8"]),
+        vlans: parsed(&["any"]),
+        sample: Some(2),
+        tcp: vec![TcpFlag::Fin],
+        payload_len: Some(lengths),
+        content: vec![Content::Handshake],
+        record_versions: vec![WireVersion::Tls12],
+        hello_versions: vec![WireVersion::Tls12],
+        handshakes: vec![Handshake(1)],
+        scope,
+        ..PacketFilter::default()
+    }
 }
