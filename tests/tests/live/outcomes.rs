@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tls_sniff_tests::{
     peer::{Certificate, Client, Outcome, Server, Version},
+    poll,
     sniffer::Sniffer,
     veth::VethPair,
 };
@@ -61,14 +62,9 @@ impl Scene {
 
     /// The event of the next handshake behind `seen` others.
     fn handshake(&mut self, seen: usize) -> Result<Value> {
-        let mut count = 0;
-        self.sniffer.wait_for(SOON, |event| {
-            // Called anew for all events each time.
-            if event["event"] == "client_hello" && count > seen {
-                count = 0;
-            }
-            count += usize::from(event["event"] == "handshake");
-            event["event"] == "handshake" && count > seen
+        poll::until(SOON, "a handshake to be told", || {
+            let events = self.sniffer.events().into_iter();
+            events.filter(|event| event["event"] == "handshake").nth(seen)
         })
     }
 }
