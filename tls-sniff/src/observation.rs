@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use self::handshake::{HandshakeObservation, Outcome, Party};
-pub use self::stats::{CaptureStats, PipelineCounters, Stats, lost};
+pub use self::stats::{CaptureCounters, CaptureStats, PipelineCounters, Stats, lost};
 
 /// Something that was seen.
 #[derive(Debug)]

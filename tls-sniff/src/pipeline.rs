@@ -22,15 +22,15 @@ use crate::{
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
     observation::{
-        CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen, SegmentObservation,
-        Stats,
+        CaptureCounters, CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen,
+        SegmentObservation, Stats,
     },
     recorder::Recorder,
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
         Formatter,
-        capture::{Capture, CaptureCounters, CaptureOptions, SaveError},
+        capture::{Capture, CaptureOptions, SaveError},
         output::{Output, WhenFull, Written},
     },
 };
@@ -286,7 +286,7 @@ impl Pipeline {
             let (file, outcome) = recorder.into_capture().finish(lost, limit);
             captured = outcome;
             let unselected = context + dropped.packets;
-            let capture = capture_stats(&file, unselected, dropped.packets_for_memory);
+            let capture = CaptureStats { file, unselected, given_up: dropped.packets_for_memory };
             say_totals(&capture);
             stats.capture = Some(capture);
         }
@@ -305,34 +305,18 @@ impl Pipeline {
 
 /// The last words of a capture, which may have no events beside it.
 fn say_totals(capture: &CaptureStats) {
-    let CaptureStats { packets, written, files, .. } = *capture;
+    let CaptureStats { file, given_up, .. } = *capture;
+    let CaptureCounters { written, files, .. } = file;
     let files = if files == 1 { String::new() } else { format!(" in {files} files") };
     tracing::info!("{written} packets written{files}");
-    let lost = packets - written - capture.after_end;
-    if lost + capture.given_up > 0 {
+    if file.lost() + given_up > 0 {
         tracing::warn!(
             "not written: {} for want of space, {} for a slow disk, {} of another link type, {} for memory",
-            capture.dropped_disk,
-            capture.dropped_queue,
-            capture.other_link_type,
-            capture.given_up
+            file.dropped_disk,
+            file.dropped_queue,
+            file.other_link_type,
+            given_up
         );
-    }
-}
-
-/// What became of all packets; `file`: of those that were handed to the capture.
-const fn capture_stats(file: &CaptureCounters, unselected: u64, given_up: u64) -> CaptureStats {
-    CaptureStats {
-        unselected,
-        given_up,
-        packets: file.taken,
-        written: file.written,
-        dropped_queue: file.dropped_queue,
-        dropped_disk: file.dropped_disk,
-        other_link_type: file.other_link_type,
-        after_end: file.after_end,
-        files: file.files,
-        bytes: file.bytes,
     }
 }
 

@@ -11,10 +11,10 @@ use tls_sniff_common::{event::Event, flow::Direction};
 
 use crate::{
     clock::Timestamp,
-    observation::{Ends, HandshakeObservation, Observation, Outcome},
+    observation::{CaptureCounters, Ends, HandshakeObservation, Observation, Outcome},
     selection::Waiting,
     sink::{
-        capture::{Capture, CaptureCounters, Packet},
+        capture::{Capture, Packet},
         comment,
     },
 };

@@ -199,8 +199,7 @@ impl<P: Waiting> Selection<P> {
             return Fate::Drop;
         }
         let ends = Ends::of(event);
-        self.connection(ends, at);
-        self.begin_anew(event, at, &ends);
+        self.begin_anew(event, at, ends);
         let scope = self.scope;
         let connection = self.connection(ends, at);
         connection.selected |= selected;
@@ -215,13 +214,13 @@ impl<P: Waiting> Selection<P> {
     }
 
     /// The same ports, another connection: a SYN that is no retransmission.
-    fn begin_anew(&mut self, event: &Event<'_>, at: Timestamp, ends: &Ends) {
+    fn begin_anew(&mut self, event: &Event<'_>, at: Timestamp, ends: Ends) {
         let header = &event.header;
         if header.tcp_flags & (flags::SYN | flags::ACK) != flags::SYN {
             return;
         }
         let fresh = self.filter.begin();
-        let Some(connection) = self.connections.get_mut(ends) else { return };
+        let connection = self.connection(ends, at);
         if connection.syn == Some(header.tcp_sequence) {
             return;
         }

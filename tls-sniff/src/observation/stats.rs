@@ -56,31 +56,55 @@ pub struct PipelineCounters {
     pub given_up: u64,
 }
 
-/// What became of the packets of events, if they are captured: each is one of `packets`, `unselected` and
-/// `given_up`.
+/// What became of the packets of events, if they are captured: each was handed to the capture file, or is one of
+/// `unselected` and `given_up`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CaptureStats {
-    /// Packets handed to the capture: the sum of `written`, `dropped_queue`, `dropped_disk`, `other_link_type`
-    /// and `after_end`.
-    pub packets: u64,
-    /// Packets that the filters leave out, and the context of packets that they select.
+    /// What became of the packets that were handed to the capture file.
+    #[serde(flatten)]
+    pub file: CaptureCounters,
+    /// Packets that the filters leave out, the context of packets that they select, and what came behind the last
+    /// that `-c` asked for.
     pub unselected: u64,
     /// Packets that waited for the filters' answer when memory was needed.
     pub given_up: u64,
+}
+
+/// What became of the packets of a capture file. At its end it adds up: `taken` is the sum of the five below it;
+/// before, the rest is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CaptureCounters {
+    /// Packets handed over.
+    #[serde(rename = "packets")]
+    pub taken: u64,
     /// Packets in files.
     pub written: u64,
-    /// Packets that a slow disk had no room for.
+    /// Packets that found the queue full or the thread gone.
     pub dropped_queue: u64,
     /// Packets that the disk had no space for, or refused.
     pub dropped_disk: u64,
     /// Packets of another link type than the pcap file's.
     pub other_link_type: u64,
-    /// Packets that came when the last file was complete, or its reader gone.
+    /// Packets that came when the last file was complete, or the reader of a pipe had gone.
     pub after_end: u64,
     /// Files opened.
     pub files: u64,
     /// Bytes in files, as compressed.
     pub bytes: u64,
+}
+
+impl CaptureCounters {
+    /// Packets that are lost.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.dropped_queue + self.dropped_disk + self.other_link_type
+    }
+
+    /// Packets whose fate is not known yet.
+    #[must_use]
+    pub const fn on_their_way(&self) -> u64 {
+        self.taken.saturating_sub(self.written + self.lost() + self.after_end)
+    }
 }
 
 impl Stats {

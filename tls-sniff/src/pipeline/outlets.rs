@@ -26,7 +26,7 @@ pub(super) struct Outlets {
     pub(super) counters: PipelineCounters,
     /// Packets handed to the capture.
     pub(super) packets: u64,
-    /// Packets that no filter selects: the context of others.
+    /// Packets that no filter selects, the context of others, and those behind the last that `-c` asked for.
     pub(super) context: u64,
     /// Of [`Selection`], to be written.
     pub(super) released: Vec<Item<OwnedPacket>>,

@@ -44,6 +44,7 @@ use tls_sniff_common::flow::Direction;
 
 use super::output::WhenFull;
 use crate::clock::Timestamp;
+pub use crate::observation::CaptureCounters;
 
 use self::{
     batch::Batch,
@@ -57,7 +58,6 @@ pub use self::{
     compression::Compression,
     error::SaveError,
     options::{CaptureFormat, CaptureOptions, MAX_SNAPLEN},
-    shared::CaptureCounters,
 };
 
 /// Batches that may wait for the disk: 16 MiB, what comes while it is busy with a file's end.

@@ -8,37 +8,7 @@ use std::sync::{
 use tokio::sync::Notify;
 
 use super::error::SaveError;
-
-/// What became of the packets. After [`Capture::finish`](super::Capture::finish) it adds up: `taken` is
-/// the sum of the five below it; before, the rest is on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CaptureCounters {
-    /// Packets handed over.
-    pub taken: u64,
-    /// Packets in files.
-    pub written: u64,
-    /// Packets that found the queue full or the thread gone.
-    pub dropped_queue: u64,
-    /// Packets that the disk had no space for, or refused.
-    pub dropped_disk: u64,
-    /// Packets of another link type than the pcap file's.
-    pub other_link_type: u64,
-    /// Packets that came when the last file was complete, or the reader of a pipe had gone.
-    pub after_end: u64,
-    /// Files opened.
-    pub files: u64,
-    /// Bytes in files, as compressed.
-    pub bytes: u64,
-}
-
-impl CaptureCounters {
-    /// Packets whose fate is not known yet.
-    pub(super) fn on_their_way(&self) -> u64 {
-        let Self { written, dropped_queue, dropped_disk, other_link_type, after_end, .. } = *self;
-        let known = written + dropped_queue + dropped_disk + other_link_type + after_end;
-        self.taken.saturating_sub(known)
-    }
-}
+use crate::observation::CaptureCounters;
 
 /// Why nothing more is written.
 #[derive(Debug)]
