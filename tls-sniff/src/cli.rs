@@ -40,7 +40,7 @@ pub(crate) struct Cli {
     pub(crate) interface: Vec<String>,
 
     /// Read packets from a pcap or pcapng file instead, `-` for stdin; needs no privileges
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tc_attach", "xdp_mode", "tc_order", "ring_bytes"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tc_attach", "xdp_mode", "tc_order", "ring_bytes", "stats_interval"])]
     pub(crate) read: Option<PathBuf>,
 
     /// Show a packet that crosses several interfaces once for each, not once with all of them
@@ -90,6 +90,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_RING_LEN,
           value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     pub(crate) ring_bytes: u32,
+
+    /// Write a `stats` event every so many seconds too, not only after losses and at the end
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) stats_interval: Option<u64>,
 
     /// Log more to stderr, the verifier's words among it
     #[arg(short, long)]

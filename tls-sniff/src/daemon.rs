@@ -5,11 +5,12 @@
 //!  select ────────┼ link change ──► compare interfaces with what is attached
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
-//!                 └ a second passed ► handshakes that fell silent
+//!                 └ something is due ► handshakes that fell silent, losses to be said, statistics
 //!
 //!  stop: detach → drain the ring → counters → stats event → output ends, within FINISH_LIMIT
 //! ```
 
+mod losses;
 mod reader;
 
 use std::{
@@ -18,16 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tls_sniff_common::{counters::CounterBlock, flow::Hook};
-
-use tokio::time::MissedTickBehavior;
-
-use self::reader::Reader;
+use self::{
+    losses::LossWatch,
+    reader::{Periodic, Reader},
+};
 use crate::{
     attach::{AttachOptions, Attacher},
     clock::{self, KernelClock},
     dedup::{Dedup, HOLD},
-    ending::{FINISH_LIMIT, ended, stop_signal},
+    ending::{ended, stop_signal},
     error::Error,
     interfaces::{Interface, Interfaces},
     load::{self, LoadOptions},
@@ -36,9 +36,6 @@ use crate::{
     sink::output::WhenFull,
     source::ring::Ring,
 };
-
-/// How often handshakes are looked after that have fallen silent.
-const TICK: Duration = Duration::from_secs(1);
 
 /// The index of loopback in every network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
@@ -82,6 +79,8 @@ pub struct LiveOptions {
     pub load: LoadOptions,
     /// Events.
     pub pipeline: PipelineOptions,
+    /// How often statistics are told beside the last ones.
+    pub stats_interval: Option<Duration>,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -113,10 +112,9 @@ pub async fn run(options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
             clock: KernelClock::measure(),
             names: BTreeMap::new(),
             counters,
-            checked: Instant::now(),
-            lost: 0,
-            dropped: 0,
-            dropped_packets: 0,
+            losses: LossWatch::new(),
+            ticked: Instant::now(),
+            statistics: options.stats_interval.map(Periodic::new),
         },
         ring,
         refused: BTreeMap::new(),
@@ -197,26 +195,33 @@ impl Live {
     ) -> Result<(), Error> {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.reader.pipeline.is_done() {
+        loop {
             let Self { ring, reader, .. } = self;
-            let due = reader.dedup.due();
+            reader.keep_time();
+            if reader.pipeline.is_done() {
+                return Ok(());
+            }
+            let (held, due) = (reader.dedup.due(), reader.due());
             tokio::select! {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                _ = tick.tick() => reader.tick(),
                 () = interfaces.changed() => self.reconcile(interfaces).await,
                 read = ring.read(|bytes| reader.event(bytes)) => {
-                    read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
+                    let more = read
+                        .map_err(|source| Error::Process { what: "read the ring buffer", source })?;
                     reader.flush();
+                    if more {
+                        // Signals are heard here, also while the ring is never empty.
+                        tokio::task::yield_now().await;
+                    }
                 }
-                // The last: in the ring may be other sightings of what is held.
-                () = passed(due) => reader.release_due(),
+                // Behind the ring: in it may be other sightings of what is held.
+                () = passed(held) => reader.release_due(),
+                // Done above.
+                () = reached(due) => {}
             }
         }
-        Ok(())
     }
 
     /// Makes what is attached agree with what there is. What fails is said and tried again at the next
@@ -288,13 +293,7 @@ impl Live {
         // What a program that was still running put there between the two.
         ring.drain(|bytes| reader.event(bytes));
         reader.release_all();
-        reader.warn_of_loss(&hooks);
-        let finished = reader.pipeline.finish(seen(&hooks), Vec::new(), FINISH_LIMIT);
-        let dropped = finished.stats.pipeline.dropped;
-        if dropped > 0 {
-            tracing::warn!("{dropped} events were dropped for a slow reader");
-        }
-        ended(finished)
+        ended(reader.finish(&hooks))
     }
 }
 
@@ -304,7 +303,10 @@ async fn passed(due: Option<u64>) {
     tokio::time::sleep(Duration::from_nanos(due.saturating_sub(clock::kernel_now()))).await;
 }
 
-/// The hooks that packets came through.
-fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
-    hooks.iter().filter(|(_, block)| block.iter().any(|count| *count > 0)).copied().collect()
+/// Resolves at `due`; never if that is never.
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
 }

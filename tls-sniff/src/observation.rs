@@ -25,7 +25,9 @@ use crate::{
 };
 
 pub use self::handshake::{HandshakeObservation, Outcome, Party};
-pub use self::stats::{CaptureCounters, CaptureStats, PipelineCounters, Stats, lost};
+pub use self::stats::{
+    CaptureCounters, CaptureStats, Losses, PipelineCounters, Stats, StatsReason,
+};
 
 /// Something that was seen.
 #[derive(Debug)]

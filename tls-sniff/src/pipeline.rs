@@ -23,7 +23,7 @@ use crate::{
     filter::{PacketFilter, handshake::HandshakeFilter},
     observation::{
         CaptureCounters, CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen,
-        SegmentObservation, Stats,
+        SegmentObservation, Stats, StatsReason,
     },
     recorder::Recorder,
     selection::Selection,
@@ -222,16 +222,60 @@ impl Pipeline {
         }
     }
 
-    /// Events that found the output's queue full.
+    /// When, on the packets' clock, time alone will have something to tell: a handshake that has fallen silent, or
+    /// something that waits in vain. `None` while there is nothing.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.outlets.lines.as_ref().map_or(0, |lines| lines.output.dropped())
+    pub fn due(&self) -> Option<Timestamp> {
+        [self.sessions.next_due(), self.outlets.selection.next_due()].into_iter().flatten().min()
     }
 
-    /// Packets that were lost on their way to the capture.
+    /// The counters so far, with those of the hooks.
     #[must_use]
-    pub fn dropped_packets(&self) -> u64 {
-        self.outlets.recorder.as_ref().map_or(0, |recorder| recorder.counters().dropped_queue)
+    pub fn stats(&self, reason: StatsReason, hooks: Vec<(Hook, CounterBlock)>) -> Stats {
+        let Self { sessions, outlets, started } = self;
+        let of_sessions = sessions.counters();
+        let dropped = outlets.selection.dropped();
+        let output = outlets.lines.as_ref().map(|lines| &lines.output);
+        let pipeline = PipelineCounters {
+            connections: of_sessions.connections,
+            evicted: of_sessions.evicted,
+            unrelated: of_sessions.unrelated,
+            crowded_segments: of_sessions.crowded_segments,
+            unselected: outlets.counters.unselected + dropped.lines,
+            given_up: dropped.lines_for_memory,
+            written: output.map_or(0, Output::written),
+            dropped: output.map_or(0, Output::dropped),
+            ..outlets.counters
+        };
+        let capture = outlets.recorder.as_ref().map(|recorder| CaptureStats {
+            file: recorder.counters(),
+            unselected: outlets.context + dropped.packets,
+            given_up: dropped.packets_for_memory,
+        });
+        Stats {
+            reason,
+            timestamp: Timestamp::now(),
+            seconds: started.elapsed().as_secs_f64(),
+            hooks,
+            pipeline,
+            capture,
+            skipped_link_types: Vec::new(),
+        }
+    }
+
+    /// Tells `stats` before the end: to the capture what was lost, to the reader of the lines all.
+    pub fn report(&mut self, stats: &Stats) {
+        let Outlets { lines, recorder, .. } = &mut self.outlets;
+        if let Some(recorder) = recorder {
+            recorder.capture().kernel_drops(stats.lost());
+        }
+        if let Some(Lines { formatter, output }) = lines {
+            let mut told = Vec::new();
+            formatter.stats(stats, &mut told);
+            if !told.is_empty() {
+                output.report(told);
+            }
+        }
     }
 
     /// Resolves when the run is over for want of an output: the capture is complete, or its reader gone; without
@@ -250,52 +294,29 @@ impl Pipeline {
     /// Writes the statistics and ends the outputs.
     #[must_use]
     pub fn finish(
-        self,
+        mut self,
         hooks: Vec<(Hook, CounterBlock)>,
         skipped_link_types: Vec<(u32, u64)>,
         limit: Duration,
     ) -> Finished {
-        let is_over = self.is_done() || self.is_closed();
-        let Self { mut sessions, mut outlets, started } = self;
-        if !is_over {
+        if !(self.is_done() || self.is_closed()) {
+            let Self { sessions, outlets, .. } = &mut self;
             sessions.finish(&mut |observation| outlets.observation(observation, None));
         }
-        outlets.selection.finish();
-        let of_sessions = sessions.counters();
-        let Outlets { lines, recorder, selection, mut counters, context, .. } = outlets;
-        let dropped = selection.dropped();
-        counters.connections = of_sessions.connections;
-        counters.evicted = of_sessions.evicted;
-        counters.unrelated = of_sessions.unrelated;
-        counters.crowded_segments = of_sessions.crowded_segments;
-        counters.unselected += dropped.lines;
-        counters.given_up = dropped.lines_for_memory;
-        let timestamp = Timestamp::now();
-        let seconds = started.elapsed().as_secs_f64();
-        let mut stats = Stats {
-            timestamp,
-            seconds,
-            hooks,
-            pipeline: counters,
-            capture: None,
-            skipped_link_types,
-        };
+        self.outlets.selection.finish();
+        self.flush();
+        let mut stats = self.stats(StatsReason::End, hooks);
+        stats.skipped_link_types = skipped_link_types;
         let lost = stats.lost();
+        let Outlets { lines, recorder, .. } = self.outlets;
         let mut captured = Ok(());
-        if let Some(recorder) = recorder {
-            let (file, outcome) = recorder.into_capture().finish(lost, limit);
-            captured = outcome;
-            let unselected = context + dropped.packets;
-            let capture = CaptureStats { file, unselected, given_up: dropped.packets_for_memory };
-            say_totals(&capture);
-            stats.capture = Some(capture);
+        if let (Some(recorder), Some(capture)) = (recorder, &mut stats.capture) {
+            (capture.file, captured) = recorder.into_capture().finish(lost, limit);
+            say_totals(capture);
         }
-        let Some(Lines { mut formatter, mut output }) = lines else {
+        let Some(Lines { mut formatter, output }) = lines else {
             return Finished { stats, written: Written::All, capture: captured };
         };
-        output.flush();
-        stats.pipeline.written = output.written();
-        stats.pipeline.dropped = output.dropped();
         let mut last = Vec::new();
         formatter.stats(&stats, &mut last);
         let written = output.finish(&last, limit);

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser as _;
@@ -100,6 +101,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             ..LoadOptions::default()
         },
         pipeline,
+        stats_interval: cli.stats_interval.map(Duration::from_secs),
     };
     runtime.block_on(daemon::run(options, sinks))
 }

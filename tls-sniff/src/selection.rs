@@ -380,9 +380,20 @@ impl<P: Waiting> Selection<P> {
         false
     }
 
+    const fn patience(&self) -> i64 {
+        if matches!(self.scope, Scope::Connection) { LONG_PATIENCE } else { PATIENCE }
+    }
+
+    /// When something that waits may have waited in vain, on the packets' clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let (at, _) = self.queue.front().filter(|_| self.held > 0)?;
+        Some(Timestamp(at.0.saturating_add(self.patience())))
+    }
+
     /// Forgets connections that were silent for long, by `now` on the packets' clock.
     pub fn tick(&mut self, now: Timestamp) {
-        let patience = if self.scope == Scope::Connection { LONG_PATIENCE } else { PATIENCE };
+        let patience = self.patience();
         while let Some((at, ends)) = self.queue.front().copied() {
             if now.0.saturating_sub(at.0) < patience {
                 return;

@@ -1,4 +1,10 @@
-//! From the ring's bytes to the pipeline, and what is said of losses meanwhile.
+//! From the ring's bytes to the pipeline, and what time asks for meanwhile.
+//!
+//! ```text
+//!  handshakes that may fall silent ┐
+//!  losses that may be to be said   ├─► the first that is due wakes the thread; nothing due, no wake-up
+//!  --stats-interval                ┘
+//! ```
 
 use std::{
     collections::BTreeMap,
@@ -11,18 +17,20 @@ use tls_sniff_common::{
     flow::Hook,
 };
 
-use super::TICK;
+use super::losses::{self, LossWatch};
 use crate::{
     clock::{self, KernelClock, Timestamp},
     dedup::{Dedup, SeenOn, Taken},
-    load::KernelCounters,
-    observation,
-    pipeline::{Pipeline, Sighting},
+    ending::FINISH_LIMIT,
+    load::{KernelCounters, LoadError},
+    observation::{Stats, StatsReason},
+    pipeline::{Finished, Pipeline, Sighting},
     source::file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
 };
 
-/// How often a growing loss is looked for while events arrive.
-const LOSS_CHECK: Duration = Duration::from_secs(1);
+/// How often handshakes are looked after that have fallen silent, and how long what is still in the ring may speak
+/// first.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What turns the ring's bytes into output.
 pub(super) struct Reader {
@@ -31,10 +39,21 @@ pub(super) struct Reader {
     pub(super) clock: KernelClock,
     pub(super) names: BTreeMap<u32, String>,
     pub(super) counters: KernelCounters,
-    pub(super) checked: Instant,
-    pub(super) lost: u64,
-    pub(super) dropped: u64,
-    pub(super) dropped_packets: u64,
+    pub(super) losses: LossWatch,
+    pub(super) ticked: Instant,
+    pub(super) statistics: Option<Periodic>,
+}
+
+/// What is to be done every so often.
+pub(super) struct Periodic {
+    every: Duration,
+    next: Instant,
+}
+
+impl Periodic {
+    pub(super) fn new(every: Duration) -> Self {
+        Self { every, next: Instant::now() + every }
+    }
 }
 
 impl Reader {
@@ -76,51 +95,74 @@ impl Reader {
         });
     }
 
-    /// A second has passed. What is still in the ring is older than now: a little patience lets it speak first.
-    pub(super) fn tick(&mut self) {
-        let patience = i64::try_from(TICK.as_nanos()).unwrap_or(i64::MAX);
-        self.pipeline.tick(Timestamp(Timestamp::now().0.saturating_sub(patience)));
-        self.flush();
-    }
-
     /// Ends a batch.
     pub(super) fn flush(&mut self) {
         self.pipeline.flush();
-        if self.checked.elapsed() >= LOSS_CHECK {
-            self.checked = Instant::now();
-            if let Ok(hooks) = self.counters.read() {
-                self.warn_of_loss(&hooks);
-            }
-            let dropped = self.pipeline.dropped();
-            if dropped > self.dropped {
-                tracing::warn!(
-                    "the reader of stdout is too slow: {} events were dropped ({dropped} in all)",
-                    dropped - self.dropped
-                );
-                self.dropped = dropped;
-            }
-            let packets = self.pipeline.dropped_packets();
-            if packets > self.dropped_packets {
-                tracing::warn!(
-                    "writing the capture is too slow: {} packets were dropped ({packets} in all)",
-                    packets - self.dropped_packets
-                );
-                self.dropped_packets = packets;
+        self.losses.activity(Instant::now());
+    }
+
+    /// When time alone will ask for something.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let statistics = self.statistics.as_ref().map(|periodic| periodic.next);
+        [self.losses.due(), self.tick_due(), statistics].into_iter().flatten().min()
+    }
+
+    fn tick_due(&self) -> Option<Instant> {
+        let due = self.pipeline.due()?;
+        let left = due.0.saturating_sub(Timestamp::now().0);
+        let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+        Some((Instant::now() + left + TICK).max(self.ticked + TICK))
+    }
+
+    /// Does what time asks for.
+    pub(super) fn keep_time(&mut self) {
+        let now = Instant::now();
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if now >= self.ticked + TICK && is_due(self.tick_due()) {
+            self.ticked = now;
+            let patience = i64::try_from(TICK.as_nanos()).unwrap_or(i64::MAX);
+            self.pipeline.tick(Timestamp(Timestamp::now().0.saturating_sub(patience)));
+            self.flush();
+        }
+        if is_due(self.losses.due()) {
+            self.look_for_losses(now);
+        }
+        if let Some(Periodic { every, next }) = &mut self.statistics
+            && now >= *next
+        {
+            *next = now + *every;
+            if let Ok(stats) = self.stats(StatsReason::Interval) {
+                self.pipeline.report(&stats);
             }
         }
     }
 
-    /// Says how many records were lost since this was last said.
-    pub(super) fn warn_of_loss(&mut self, hooks: &[(Hook, CounterBlock)]) {
-        let lost = observation::lost(hooks);
-        if lost > self.lost {
-            tracing::warn!(
-                "{} segments were lost in the kernel ({lost} in all): --ring-bytes makes more room",
-                lost - self.lost
-            );
-            self.lost = lost;
+    fn look_for_losses(&mut self, now: Instant) {
+        let Ok(stats) = self.stats(StatsReason::Loss) else { return self.losses.skip(now) };
+        let all = stats.losses();
+        let open = stats.capture.is_some_and(|capture| capture.file.on_their_way() > 0);
+        if let Some(new) = self.losses.look(now, all, open) {
+            losses::warn(&new, &all);
+            self.pipeline.report(&stats);
         }
     }
+
+    fn stats(&self, reason: StatsReason) -> Result<Stats, LoadError> {
+        Ok(self.pipeline.stats(reason, seen(&self.counters.read()?)))
+    }
+
+    /// Accounts for everything, and ends the outputs.
+    pub(super) fn finish(mut self, hooks: &[(Hook, CounterBlock)]) -> Finished {
+        let finished = self.pipeline.finish(seen(hooks), Vec::new(), FINISH_LIMIT);
+        let all = finished.stats.losses();
+        losses::warn(&self.losses.last(all), &all);
+        finished
+    }
+}
+
+/// The hooks that packets came through.
+fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
+    hooks.iter().filter(|(_, block)| block.iter().any(|count| *count > 0)).copied().collect()
 }
 
 /// What an event's packet starts with.

@@ -8,9 +8,24 @@ use tls_sniff_common::{
 
 use crate::clock::Timestamp;
 
-/// The counters of one run. Each stage's input is the sum of what it did with it.
+/// Why statistics are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatsReason {
+    /// Something was lost since they were last told.
+    Loss,
+    /// `--stats-interval` has passed.
+    Interval,
+    /// The run has ended.
+    End,
+}
+
+/// The counters of one run so far. Each stage's input is the sum of what it did with it; before the end, the rest is
+/// on its way.
 #[derive(Clone, Debug)]
 pub struct Stats {
+    /// Why they are told.
+    pub reason: StatsReason,
     /// When they were read.
     pub timestamp: Timestamp,
     /// How long the run took so far, in seconds.
@@ -107,17 +122,66 @@ impl CaptureCounters {
     }
 }
 
-impl Stats {
-    /// Records that were found and did not become events, over all hooks.
+/// What was lost so far, by the stage that lost it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Segments that were found and did not become events.
+    pub segments: u64,
+    /// Handshakes that the kernel's table had no room for.
+    pub flows: u64,
+    /// Events that a slow output had no room for.
+    pub events: u64,
+    /// Packets that a slow disk had no room for.
+    pub queued_packets: u64,
+    /// Packets that the disk refused.
+    pub refused_packets: u64,
+    /// Handshakes given up for their memory, and told as far as they came.
+    pub handshakes: u64,
+    /// Events and packets that waited for the filters' answer when memory was needed.
+    pub given_up: u64,
+}
+
+impl Losses {
+    /// What was lost since `earlier`.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        lost(&self.hooks)
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            segments: self.segments.saturating_sub(earlier.segments),
+            flows: self.flows.saturating_sub(earlier.flows),
+            events: self.events.saturating_sub(earlier.events),
+            queued_packets: self.queued_packets.saturating_sub(earlier.queued_packets),
+            refused_packets: self.refused_packets.saturating_sub(earlier.refused_packets),
+            handshakes: self.handshakes.saturating_sub(earlier.handshakes),
+            given_up: self.given_up.saturating_sub(earlier.given_up),
+        }
     }
 }
 
-/// Records that were found and did not become events.
-#[must_use]
-pub fn lost(hooks: &[(Hook, CounterBlock)]) -> u64 {
-    let counts = hooks.iter().flat_map(|(_, block)| Counter::ALL.iter().zip(block));
-    counts.filter(|(counter, _)| counter.kind() == CounterKind::Lost).map(|(_, count)| count).sum()
+impl Stats {
+    /// Segments that were found and did not become events, over all hooks.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.sum(|counter| counter.kind() == CounterKind::Lost)
+    }
+
+    /// What was lost, by the stage that lost it.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let PipelineCounters { dropped, evicted, given_up, .. } = self.pipeline;
+        let file = self.capture.map(|capture| capture.file).unwrap_or_default();
+        Losses {
+            segments: self.lost(),
+            flows: self.sum(|counter| counter == Counter::FlowEvicted),
+            events: dropped,
+            queued_packets: file.dropped_queue,
+            refused_packets: file.dropped_disk,
+            handshakes: evicted,
+            given_up: given_up + self.capture.map_or(0, |capture| capture.given_up),
+        }
+    }
+
+    fn sum(&self, of: impl Fn(Counter) -> bool) -> u64 {
+        let counts = self.hooks.iter().flat_map(|(_, block)| Counter::ALL.iter().zip(block));
+        counts.filter(|(counter, _)| of(**counter)).map(|(_, count)| count).sum()
+    }
 }

@@ -300,6 +300,17 @@ impl Sessions {
         }
     }
 
+    /// When the first of those that have something to tell is to be looked after, on the packets' clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let [silence, settling, _] = &self.queues;
+        let first = |queue: &Queue, limit: i64| {
+            let (due, _) = queue.0.first_key_value()?;
+            Some(Timestamp(due.0.0.saturating_add(limit)))
+        };
+        [first(silence, self.limits.silence), first(settling, SETTLING)].into_iter().flatten().min()
+    }
+
     /// Looks after connections whose time has come by `now`, on the packets' clock.
     pub fn tick(&mut self, now: Timestamp, observe: &mut dyn FnMut(&Observation<'_>)) {
         if self.now.0.saturating_sub(now.0) > BACKWARDS {

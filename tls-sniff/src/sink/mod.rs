@@ -8,7 +8,7 @@ pub mod json;
 pub mod output;
 pub mod text;
 
-use crate::observation::{Observation, Stats};
+use crate::observation::{Observation, Stats, StatsReason};
 
 /// Writes events as bytes.
 #[derive(Debug)]
@@ -28,10 +28,11 @@ impl Formatter {
         }
     }
 
-    /// Appends the statistics, their line end included.
+    /// Appends the statistics, their line end included. People are told of losses in the log.
     pub fn stats(&mut self, stats: &Stats, out: &mut Vec<u8>) {
         match self {
             Self::Json(profile) => json::stats(*profile, stats, out),
+            Self::Text(_) if stats.reason == StatsReason::Loss => {}
             Self::Text(_) => text::stats(stats, out),
         }
     }

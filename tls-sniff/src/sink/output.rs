@@ -6,7 +6,8 @@
 //!                      └────────── empty buffers ◄─────────────┘
 //! ```
 //!
-//! Live, a full queue costs events, and they are counted; from a file, the file waits.
+//! Live, a full queue costs events, and they are counted; from a file, the file waits. What is to be said of that
+//! passes the queue: the thread writes it before the next batch.
 
 use std::{
     io::{self, Write},
@@ -57,6 +58,7 @@ pub struct Output {
     when_full: WhenFull,
     closed: Arc<Closed>,
     done: Receiver<()>,
+    report: Arc<Mutex<Vec<u8>>>,
     written: u64,
     dropped: u64,
 }
@@ -80,16 +82,24 @@ impl Output {
         let (finished, done) = mpsc::sync_channel(1);
         let closed = Arc::new(Closed::default());
         let on_error = Arc::clone(&closed);
+        let report = Arc::new(Mutex::new(Vec::new()));
+        let reported = Arc::clone(&report);
         thread::Builder::new().name("output".to_owned()).spawn(move || {
             for mut batch in batches {
-                if let Err(error) = writer.write_all(&batch).and_then(|()| writer.flush()) {
+                let report = take(&reported);
+                let mut write = |bytes: &[u8]| writer.write_all(bytes);
+                let written = write(&report).and_then(|()| write(&batch));
+                if let Err(error) = written.and_then(|()| writer.flush()) {
                     if let Ok(mut slot) = on_error.error.lock() {
                         *slot = Some(error);
                     }
                     break;
                 }
                 batch.clear();
-                let _spare = give_back.try_send(batch);
+                // The one that only announces a report never had any bytes.
+                if batch.capacity() > 0 {
+                    let _spare = give_back.try_send(batch);
+                }
             }
             on_error.notify.notify_one();
             let _receiver_gone = finished.send(());
@@ -102,6 +112,7 @@ impl Output {
             when_full,
             closed,
             done,
+            report,
             written: 0,
             dropped: 0,
         })
@@ -135,6 +146,16 @@ impl Output {
         }
     }
 
+    /// Has `lines` written as soon as the reader takes something, before what waits for it. They replace those that
+    /// it has not taken yet.
+    pub fn report(&self, lines: Vec<u8>) {
+        if let Ok(mut report) = self.report.lock() {
+            *report = lines;
+        }
+        // If the queue is full, or closed, nobody waits for this one.
+        let _no_room = self.queue.try_send(Vec::new());
+    }
+
     /// Events handed to the writing thread.
     #[must_use]
     pub const fn written(&self) -> u64 {
@@ -164,6 +185,8 @@ impl Output {
     pub fn finish(mut self, last: &[u8], limit: Duration) -> Written {
         let deadline = Instant::now() + limit;
         self.flush();
+        // What comes last says it all.
+        take(&self.report);
         let mut last = last.to_vec();
         while let Err(TrySendError::Full(back)) = self.queue.try_send(last) {
             if Instant::now() >= deadline {
@@ -184,6 +207,10 @@ impl Output {
             Some(error) => Written::Failed(error),
         }
     }
+}
+
+fn take(report: &Mutex<Vec<u8>>) -> Vec<u8> {
+    report.lock().map(|mut report| std::mem::take(&mut *report)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -227,6 +254,31 @@ mod tests {
         let taken = taken.lock().unwrap();
         let lines = taken.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
         assert_eq!(lines as u64, written + 1);
+    }
+
+    #[test]
+    fn a_report_passes_a_full_queue_and_takes_the_place_of_the_one_before() {
+        let (open, gate) = mpsc::channel();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let reader = Gate { open: gate, taken: Arc::clone(&taken) };
+        let mut output = Output::start(reader, WhenFull::Drop).unwrap();
+        for _ in 0..3 * QUEUE_LEN {
+            output.event(|batch| batch.extend_from_slice(b"event\n"));
+            output.flush();
+        }
+        output.report(b"early\n".to_vec());
+        output.report(b"report\n".to_vec());
+        let written = output.written();
+        drop(open);
+        while !String::from_utf8_lossy(&taken.lock().unwrap()).contains("report") {
+            thread::yield_now();
+        }
+        assert!(matches!(output.finish(b"", Duration::from_secs(10)), Written::All));
+        let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = taken.lines().collect();
+        assert_eq!(lines.len() as u64, written + 1, "{lines:?}");
+        // The batch in which the thread stood still comes first.
+        assert!(lines.iter().take(3).any(|line| *line == "report"), "{lines:?}");
     }
 
     #[test]

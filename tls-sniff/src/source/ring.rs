@@ -2,7 +2,10 @@
 
 #![expect(unsafe_code, reason = "tokio asks for it where a file descriptor is registered")]
 
-use std::io;
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use aya::maps::{MapData, RingBuf};
 use tls_sniff_common::event::EVENT_HEADER_LEN;
@@ -11,11 +14,22 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Events read in one go before other work gets its turn.
 const BATCH: usize = 256;
 
+/// After the ring was found empty, it is not looked at again for so long: under load one wake-up is for many events
+/// then, not for one, and so is what follows, a write to stdout among it. The first event after a silence does not
+/// wait.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A smaller ring might run full meanwhile.
+const LEAST_FOR_PAUSES: u32 = 1 << 20;
+
 /// The ring buffer on the user's side.
 pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
     /// Events that fit, at most.
     capacity: usize,
+    pause: Duration,
+    /// When it was found empty; `None` in the middle of what it holds.
+    emptied: Option<Instant>,
 }
 
 impl Ring {
@@ -30,27 +44,34 @@ impl Ring {
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         // Rounded up to a power of two by the loader.
         let capacity = bytes.next_power_of_two() as usize / EVENT_HEADER_LEN;
-        registered.map(|ring| Self { ring, capacity }).map_err(|error| {
+        let pause = if bytes < LEAST_FOR_PAUSES { Duration::ZERO } else { PAUSE };
+        registered.map(|ring| Self { ring, capacity, pause, emptied: None }).map_err(|error| {
             let (_, error) = error.into_parts();
             error
         })
     }
 
-    /// Waits for events and gives each of a bounded batch to `handle`, as bytes in the ring itself.
+    /// Waits for events and gives each of a bounded batch to `handle`, as bytes in the ring itself. Whether there
+    /// may be more: then this resolves again at once, and nothing that waits for the reactor is heard in between.
     ///
     /// # Errors
     ///
     /// If the reactor fails.
-    pub async fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<()> {
+    pub async fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<bool> {
         let mut ready = self.ring.readable_mut().await?;
+        if let Some(emptied) = self.emptied.take() {
+            // Not on tokio's clock: the ring would wake the thread again meanwhile, and the clock goes by milliseconds.
+            thread::sleep(self.pause.saturating_sub(emptied.elapsed()));
+        }
         for _ in 0..BATCH {
             let Some(item) = ready.get_inner_mut().next() else {
                 ready.clear_ready();
-                break;
+                self.emptied = Some(Instant::now());
+                return Ok(false);
             };
             handle(&item);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives what is in the ring to `handle`, without waiting: all of it if nobody writes any more, and

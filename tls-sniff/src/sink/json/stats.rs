@@ -11,7 +11,7 @@ use tls_sniff_common::{
 use super::{SCHEMA, Shown};
 use crate::{
     clock::Timestamp,
-    observation::{CaptureStats, PipelineCounters, Stats},
+    observation::{CaptureStats, PipelineCounters, Stats, StatsReason},
 };
 
 #[derive(Serialize)]
@@ -19,6 +19,7 @@ pub(super) struct Line<'a> {
     pub(super) timestamp: Shown<Timestamp>,
     event: &'static str,
     schema: u32,
+    reason: StatsReason,
     duration_seconds: f64,
     hooks: BTreeMap<&'static str, Counts<'a>>,
     pipeline: PipelineCounters,
@@ -35,6 +36,7 @@ impl<'a> From<&'a Stats> for Line<'a> {
             timestamp: Shown(stats.timestamp),
             event: "stats",
             schema: SCHEMA,
+            reason: stats.reason,
             duration_seconds: (stats.seconds * 1000.0).round() / 1000.0,
             hooks: stats.hooks.iter().map(name).collect(),
             pipeline: stats.pipeline,
