@@ -10,6 +10,8 @@ use tls_sniff_tests::{
 
 #[path = "live/attach.rs"]
 mod attach;
+#[path = "live/backpressure.rs"]
+mod backpressure;
 #[path = "live/captures.rs"]
 mod captures;
 #[path = "live/dedup.rs"]
@@ -143,5 +145,14 @@ fn main() -> ExitCode {
         test("interrupt_prints_stats", NETWORK, output::interrupt),
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
         test("text_is_aligned", NETWORK, output::text),
+        test("silence_costs_nothing", NETWORK, backpressure::idle),
+        test("slow_reader_of_events", NETWORK, backpressure::slow_reader),
+        test("stopped_process", NETWORK, backpressure::stopped_process),
+        test(
+            "full_disk_is_told_while_it_lasts",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("unshare"), Need::Tool("mount")],
+            backpressure::full_disk,
+        ),
+        test("statistics_every_second", NETWORK, backpressure::periodic),
     ])
 }

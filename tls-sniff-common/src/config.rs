@@ -24,6 +24,10 @@ pub const SNAPLEN: &str = "SNAPLEN";
 /// to be asked.
 pub const HAS_EXPRESSION: &str = "HAS_EXPRESSION";
 
+/// Name of the global `u8`: 1 if the interface is a tap, whose packets the XDP programs drop after they were looked
+/// at: copies of what others send each other, which are not for this host.
+pub const TAP: &str = "TAP";
+
 /// What user space replaces in the kernel object before it is loaded: the bodies of three functions, each
 /// `u32 f(context)`, that say whether a packet is wanted (1) or not (0). The names are what the symbols
 /// end with.

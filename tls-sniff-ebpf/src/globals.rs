@@ -50,6 +50,16 @@ pub(crate) fn snaplen() -> usize {
 }
 
 #[unsafe(no_mangle)]
+static TAP: Global<u8> = Global::new(0);
+
+/// Whether the XDP programs drop every packet, whatever it came to.
+#[inline(always)]
+#[must_use]
+pub fn is_tap() -> bool {
+    TAP.load() != 0
+}
+
+#[unsafe(no_mangle)]
 static HAS_EXPRESSION: Global<u8> = Global::new(0);
 
 /// Whether user space put an expression into the functions of [`crate::expression`].

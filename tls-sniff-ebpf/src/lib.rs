@@ -13,7 +13,7 @@
 //! The walk and the record test are `tls-sniff-common`'s. This library also compiles on the host, where
 //! clippy reads it; what it does is tested in the kernel, by `tests/`.
 //!
-//! Rules kept here: no packet is written to, dropped or redirected; no loop without a named bound; on
+//! Rules kept here: no packet is written to, dropped (but by XDP on a tap) or redirected; no loop without a named bound; on
 //! the path of a packet that holds no record no helper is called beyond the counter's map lookup; no
 //! panic survives compilation (`cargo xtask build-ebpf` refuses the object otherwise).
 
@@ -35,4 +35,5 @@ mod globals;
 mod maps;
 mod program;
 
+pub use globals::is_tap;
 pub use program::{tc, xdp};

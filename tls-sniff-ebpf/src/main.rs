@@ -1,4 +1,5 @@
-//! Entry points. Each one only names its hook and its link layer; every outcome passes the packet.
+//! Entry points. Each one only names its hook and its link layer; every outcome passes the packet, but on a tap,
+//! where none does.
 //!
 //! User space loads the ones that it attaches: the `l3` pair for interfaces without an Ethernet header,
 //! one of the two XDP programs by what the kernel can do.
@@ -7,7 +8,10 @@
 #![no_main]
 
 use aya_ebpf::{
-    bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
+    bindings::{
+        TC_ACT_UNSPEC,
+        xdp_action::{XDP_DROP, XDP_PASS},
+    },
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -17,14 +21,20 @@ use tls_sniff_common::{flow::Hook, headers::LinkLayer};
 #[xdp(frags)]
 fn tls_sniff_xdp(ctx: XdpContext) -> u32 {
     tls_sniff_ebpf::xdp(&ctx);
-    XDP_PASS
+    xdp_verdict()
 }
 
 /// XDP for kernels before 5.18, which refuse a program that claims to know fragments.
 #[xdp]
 fn tls_sniff_xdp1(ctx: XdpContext) -> u32 {
     tls_sniff_ebpf::xdp(&ctx);
-    XDP_PASS
+    xdp_verdict()
+}
+
+/// Known at load, whatever a packet came to.
+#[inline(always)]
+fn xdp_verdict() -> u32 {
+    if tls_sniff_ebpf::is_tap() { XDP_DROP } else { XDP_PASS }
 }
 
 /// TC ingress on Ethernet.
