@@ -30,6 +30,8 @@ mod output;
 mod replay;
 #[path = "live/segments.rs"]
 mod segments;
+#[path = "live/tap.rs"]
+mod tap;
 #[path = "live/tcpdump.rs"]
 mod tcpdump;
 
@@ -145,6 +147,8 @@ fn main() -> ExitCode {
         test("interrupt_prints_stats", NETWORK, output::interrupt),
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
         test("text_is_aligned", NETWORK, output::text),
+        test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
+        test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),
         test("silence_costs_nothing", NETWORK, backpressure::idle),
         test("slow_reader_of_events", NETWORK, backpressure::slow_reader),
         test("stopped_process", NETWORK, backpressure::stopped_process),

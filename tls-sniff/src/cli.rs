@@ -18,7 +18,7 @@ use tls_sniff_common::config;
 
 use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
 use crate::{
-    attach::{AttachOptions, IngressHook, Order, OwnerHandle, TcAttach, XdpAttach},
+    attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
     filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
@@ -47,9 +47,18 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) no_dedup: bool,
 
-    /// Where ingress is watched; egress is always watched at tc
-    #[arg(long, value_name = "HOOK", default_value = "tc")]
-    pub(crate) hook: Hook,
+    /// Where ingress is watched [default: tc]; egress is always watched at tc
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<Hook>,
+
+    /// The interface gets copies (a mirror port, a tap): drop all that comes in behind the XDP program, so
+    /// that the stack never sees it. Refused on an interface that is used, as by an address
+    #[arg(long, conflicts_with_all = ["read", "tc_attach", "tc_order"])]
+    tap: bool,
+
+    /// --tap on an interface that is used
+    #[arg(long, requires = "tap")]
+    tap_force: bool,
 
     /// How tc programs are attached; auto takes tcx where the kernel has it (6.6)
     #[arg(long, value_name = "HOW", default_value = "auto")]
@@ -121,6 +130,7 @@ const EXAMPLES: &str = "\
 Examples:
   tls-sniff                          every handshake on this host
   tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc
+  tls-sniff -i eth1 --tap            a mirror port: the stack never sees the copies
   tls-sniff --events client_hello | jq -r .sni
   tls-sniff --events handshake       one line for each connection
   tls-sniff -r capture.pcapng        the same from a file
@@ -184,6 +194,14 @@ impl Cli {
         };
         if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
             refuse("--json-profile is for JSON, not for --format text or none");
+        }
+        if self.tap && matches!(self.hook, Some(Hook::Tc)) {
+            refuse("--tap drops packets at XDP: --hook tc does not go with it");
+        }
+        if self.tap && self.interface.iter().any(|name| name == "any") {
+            refuse(
+                "--tap needs the interface by its name: with `any` this host would hear nothing more",
+            );
         }
         if self.capture.to_stdout() && self.format(true) != Format::None {
             refuse("stdout is taken by the capture of `-w -`: events need --format none");
@@ -260,9 +278,14 @@ impl Cli {
 
     pub(crate) const fn attach_options(&self) -> AttachOptions {
         AttachOptions {
-            ingress: match self.hook {
-                Hook::Tc => IngressHook::Tc,
-                Hook::Xdp => IngressHook::Xdp,
+            ingress: match (self.hook, self.tap) {
+                (Some(Hook::Xdp), _) | (_, true) => IngressHook::Xdp,
+                (Some(Hook::Tc) | None, false) => IngressHook::Tc,
+            },
+            tap: match (self.tap, self.tap_force) {
+                (false, _) => Tap::No,
+                (true, false) => Tap::Unused,
+                (true, true) => Tap::Forced,
             },
             tc: match self.tc_attach {
                 TcHow::Auto => TcAttach::Auto,

@@ -3,9 +3,9 @@
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
 //!  object  the user's expression goes into it
-//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, FLOW_SEED, the rules
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, TAP, FLOW_SEED, the rules
 //!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
-//!  verify  the TC programs always, one XDP program if XDP is wanted
+//!  verify  the TC programs unless it is for a tap, one XDP program if XDP is wanted
 //! ```
 //!
 //! All programs that may be needed are loaded at once, also those for interfaces that appear later:
@@ -59,6 +59,8 @@ pub struct LoadOptions {
     pub ring_len: u32,
     /// Load the XDP program too.
     pub xdp: bool,
+    /// XDP drops every packet, and no TC program is loaded.
+    pub tap: bool,
     /// The key of the flow hash.
     pub flow_seed: u64,
 }
@@ -72,6 +74,7 @@ impl Default for LoadOptions {
             expression: None,
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
+            tap: false,
             flow_seed: random_seed(),
         }
     }
@@ -233,13 +236,16 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
     let has_expression = u8::from(options.expression.is_some());
     loader.override_global(config::HAS_EXPRESSION, &has_expression, true);
+    let tap = u8::from(options.tap);
+    loader.override_global(config::TAP, &tap, true);
     globals.set(&mut loader);
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
     let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
     rules::fill(&mut ebpf, &rules)?;
 
     let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };
-    let wanted = TC_PROGRAMS.into_iter().chain(options.xdp.then_some(xdp));
+    let tc = TC_PROGRAMS.into_iter().filter(|_| !options.tap);
+    let wanted = tc.chain(options.xdp.then_some(xdp));
     for name in wanted {
         let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
         let loaded = match program {

@@ -98,6 +98,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             expression,
             ring_len: cli.ring_bytes,
             xdp: attach.ingress == attach::IngressHook::Xdp,
+            tap: attach.tap != attach::Tap::No,
             ..LoadOptions::default()
         },
         pipeline,

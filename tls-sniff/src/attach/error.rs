@@ -4,7 +4,7 @@ use std::io;
 
 use aya::programs::{ProgramError, tc::TcError, xdp::XdpError};
 
-use super::Method;
+use super::{Method, tap::Use};
 use crate::{interfaces::InterfaceError, load::LoadError};
 
 /// Why an interface is not watched.
@@ -79,6 +79,20 @@ pub enum AttachError {
         /// The name.
         interface: String,
     },
+    /// The interface is not for copies alone.
+    #[error("{interface} is no tap: {used}, and all that comes in would be dropped")]
+    TapInUse {
+        /// The interface.
+        interface: String,
+        /// What it is used for.
+        used: Use,
+    },
+    /// XDP sees no packets there.
+    #[error("{interface} is no tap: its packets have no Ethernet header")]
+    TapLinkLayer {
+        /// The interface.
+        interface: String,
+    },
     /// A program is missing.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -109,6 +123,10 @@ impl AttachError {
                 "replace it, if its filters allow: tc qdisc del dev IFACE ingress; tc qdisc add dev IFACE clsact"
             }
             Self::Renamed { .. } => "try again",
+            Self::TapInUse { .. } => {
+                "without --tap its packets are watched and pass; --tap-force drops them all the same"
+            }
+            Self::TapLinkLayer { .. } => "without --tap its packets are watched and pass",
             Self::Load(error) => error.hint(),
             Self::Interfaces(_) => "the process needs AF_NETLINK sockets",
         }

@@ -5,6 +5,7 @@
 //!  tc         TCX | clsact               TCX | clsact
 //!  xdp        XDP native | generic       TCX | clsact
 //!             (TC where a packet has no Ethernet header)
+//!  tap        XDP, which drops            nothing
 //! ```
 //!
 //! TCX and XDP links live as long as this process's file descriptors: they are gone when it ends, by
@@ -12,12 +13,14 @@
 
 mod clsact;
 mod error;
+mod tap;
 mod tc;
 mod xdp;
 
 pub use clsact::{OwnerHandle, run_guard};
 pub use error::AttachError;
 use error::errno;
+pub use tap::Use;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -70,6 +73,18 @@ pub enum Order {
     Last,
 }
 
+/// Whether the interfaces get copies of other hosts' packets, to be dropped behind the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tap {
+    /// They do not: each packet passes.
+    #[default]
+    No,
+    /// They do, and are used for nothing else, or else are refused.
+    Unused,
+    /// They do, whatever else they are used for.
+    Forced,
+}
+
 /// What the user wants of attaching.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttachOptions {
@@ -81,6 +96,8 @@ pub struct AttachOptions {
     pub xdp: XdpAttach,
     /// Place among TC programs.
     pub order: Order,
+    /// Whether all that comes in is dropped, by XDP: the programs must have been loaded for that.
+    pub tap: Tap,
 }
 
 /// The way in which one direction of an interface is attached.
@@ -122,7 +139,7 @@ enum Attachment {
 /// One watched interface.
 struct Watched {
     name: String,
-    attachments: [Attachment; 2],
+    attachments: Vec<Attachment>,
 }
 
 /// The programs and what they are attached to.
@@ -154,12 +171,16 @@ impl Attacher {
             interface: interface.name.clone(),
             hardware,
         })?;
-        let by_xdp = self.options.ingress == IngressHook::Xdp && link == LinkLayer::Ethernet;
-        let attached = self.attach_both(interface, link, by_xdp, netlink).await;
+        let attached = if self.options.tap == Tap::No {
+            let by_xdp = self.options.ingress == IngressHook::Xdp && link == LinkLayer::Ethernet;
+            self.attach_both(interface, link, by_xdp, netlink).await
+        } else {
+            self.attach_tap(interface, link, netlink).await
+        };
         // Attaching goes by name, and a name can pass to another interface at any time.
         let renamed = nix::net::if_::if_nametoindex(interface.name.as_str())
             .is_ok_and(|now| now != interface.index);
-        let [(ingress, ingress_method), (egress, egress_method)] = match attached {
+        let attached = match attached {
             Ok(attached) if !renamed => attached,
             undone => {
                 if let Some(guard) = &mut self.guard {
@@ -169,15 +190,35 @@ impl Attacher {
                 return Err(AttachError::Renamed { interface: interface.name.clone() });
             }
         };
-        tracing::info!(
-            "attached to {}: ingress by {ingress_method}, egress by {egress_method}",
-            interface.name
-        );
-        self.watched.insert(
-            interface.index,
-            Watched { name: interface.name.clone(), attachments: [ingress, egress] },
-        );
+        let (attachments, methods): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
+        let name = interface.name.clone();
+        match methods.as_slice() {
+            [ingress, egress] => {
+                tracing::info!("attached to {name}: ingress by {ingress}, egress by {egress}");
+            }
+            [ingress, ..] => tracing::info!("attached to {name}, a tap: {ingress}, drops all"),
+            [] => {}
+        }
+        self.watched.insert(interface.index, Watched { name, attachments });
         Ok(())
+    }
+
+    /// Ingress alone: nothing is sent from a tap.
+    async fn attach_tap(
+        &mut self,
+        interface: &Interface,
+        link: LinkLayer,
+        netlink: &rtnetlink::Handle,
+    ) -> Result<Vec<(Attachment, Method)>, AttachError> {
+        let named = || interface.name.clone();
+        if link != LinkLayer::Ethernet {
+            return Err(AttachError::TapLinkLayer { interface: named() });
+        }
+        let used = tap::in_use(interface, netlink).await?;
+        if let Some(used) = used.filter(|_| self.options.tap != Tap::Forced) {
+            return Err(AttachError::TapInUse { interface: named(), used });
+        }
+        Ok(vec![xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?])
     }
 
     async fn attach_both(
@@ -186,14 +227,14 @@ impl Attacher {
         link: LinkLayer,
         by_xdp: bool,
         netlink: &rtnetlink::Handle,
-    ) -> Result<[(Attachment, Method); 2], AttachError> {
+    ) -> Result<Vec<(Attachment, Method)>, AttachError> {
         let ingress = if by_xdp {
             xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?
         } else {
             self.attach_tc(interface, link, Hook::TcIngress, netlink).await?
         };
         let egress = self.attach_tc(interface, link, Hook::TcEgress, netlink).await?;
-        Ok([ingress, egress])
+        Ok(vec![ingress, egress])
     }
 
     async fn attach_tc(
