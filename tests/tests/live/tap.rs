@@ -116,8 +116,8 @@ pub(crate) fn only_unused() -> Result<()> {
     namespace.ip(&["-6", "address", "flush", "dev", "veth-b"])?;
     namespace.ip(&["-6", "address", "add", "fe80::7/64", "dev", "veth-b", "nodad"])?;
 
-    let vlan = ["link", "add", "link", "veth-b", "name", "on-top", "type", "vlan", "id", "7"];
-    namespace.ip(&vlan)?;
+    let above = ["link", "add", "link", "veth-b", "name", "on-top", "type", "macvlan"];
+    namespace.ip(&above)?;
     refused(&tap, 1, "on-top is on top of it")?;
     namespace.ip(&["link", "delete", "on-top"])?;
     namespace.ip(&["link", "add", "bridge0", "type", "bridge"])?;
