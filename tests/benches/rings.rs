@@ -88,6 +88,8 @@ fn main() -> Result<()> {
         assert_eq!(events, [4, 1].map(|runs| runs * REPEAT as usize), "a ring ran full");
     }
     let [alone, shared, own] = least;
-    println!("ns an event: {alone} one producer, {shared} two into one ring, {own} two into two rings");
+    println!(
+        "ns an event: {alone} one producer, {shared} two into one ring, {own} two into two rings"
+    );
     Ok(())
 }

@@ -82,6 +82,8 @@ fn main() -> ExitCode {
         test("server_that_does_not_answer", TLS, outcomes::no_answer),
         test("large_hello_over_small_segments_at_tc", DUMPED, || segments::large_hello("tc")),
         test("large_hello_over_small_segments_at_xdp", DUMPED, || segments::large_hello("xdp")),
+        test("jumbo_frame_at_native_xdp", NETWORK, || segments::jumbo("native")),
+        test("jumbo_frame_at_generic_xdp", NETWORK, || segments::jumbo("generic")),
         test("tcpdump_filters_at_tc", DUMPED, tcpdump::same_filters_at_tc),
         test("tcpdump_filters_at_xdp", DUMPED, tcpdump::same_filters_at_xdp),
         test("tcpdump_filters_over_ipv6", DUMPED, tcpdump::over_ipv6),

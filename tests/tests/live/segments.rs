@@ -1,15 +1,17 @@
 //! A ClientHello as large as post-quantum key shares make it, over an interface with small segments.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tls_sniff_tests::{
     capture::Tcpdump,
+    frame::Frame,
+    packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
     sniffer::Sniffer,
     tshark,
-    veth::VethPair,
+    veth::{Options, VethPair},
 };
 
 use crate::handshakes::{NAME, first, wait_for_server_hello};
@@ -87,4 +89,33 @@ pub(crate) fn large_hello(hook: &str) -> Result<()> {
         ensure!(over_small[name] == over_large[name], "{name}: {over_small} {over_large}");
     }
     Ok(())
+}
+
+/// A ClientHello that fills a jumbo frame: 8,600 bytes of padding, and the server name behind that.
+fn jumbo_hello() -> Vec<u8> {
+    let block = |bytes: Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
+    let name = block([&[0][..], &block(NAME.into())].concat());
+    let padding = [&[0, 21][..], &block(vec![0; 8600])].concat();
+    let extensions = [padding, [&[0, 0][..], &block(name)].concat()].concat();
+    let suites = block(vec![0x13, 1, 0x13, 2]);
+    let random = [0x5a; 32];
+    let body = [&[3, 3][..], &random, &[0], &suites, &[1, 0], &block(extensions)].concat();
+    let message = [&[1, 0][..], &block(body)].concat();
+    [&[0x16, 3, 1][..], &block(message)].concat()
+}
+
+/// XDP gets a jumbo frame in fragments, of which the first ends long before the server name.
+pub(crate) fn jumbo(mode: &str) -> Result<()> {
+    let pair = VethPair::with(Options { mtu: 9000, ..Options::default() })?;
+    let arguments = ["-i", "veth-b", "--hook", "xdp", "--xdp-mode", mode, "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let hello = jumbo_hello();
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    socket.send(&Frame::ethernet().ipv4().tcp(1234, 443).payload(&hello).build())?;
+    let event = sniffer.wait_for(Duration::from_secs(10), |event| event["source_port"] == 1234)?;
+    ensure!(event["event"] == "client_hello" && event["hook"] == "xdp", "{event}");
+    ensure!(event["sni"] == NAME && event.get("partial").is_none(), "{event}");
+    ensure!(event["record_length"] == hello.len() - 5, "{event}");
+    sniffer.stop()?.check_sums().map(drop)
 }
