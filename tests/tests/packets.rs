@@ -26,6 +26,8 @@ mod filters;
 mod gate;
 #[path = "packets/host.rs"]
 mod host;
+#[path = "packets/tap.rs"]
+mod tap;
 #[path = "packets/tunnels.rs"]
 mod tunnels;
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         test("application_data_is_evented_when_asked", ROOT, application_data),
         test("payload_is_copied_as_asked", ROOT, payload_is_copied_as_asked),
         test("full_ring_is_counted", ROOT, full_ring_is_counted),
+        test("tap_drops_whatever_it_is", ROOT, tap::drops_whatever_it_is),
         test("cut_and_damaged_packets_as_on_the_host", ROOT, host::cut_and_damaged_packets),
         test("hellos_inside_tunnels_become_events", ROOT, tunnels::hellos_inside),
         test("damaged_tunnels_as_on_the_host", ROOT, tunnels::as_on_the_host),

@@ -25,6 +25,8 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
+use crate::segments::hello_of;
+
 const SOON: Duration = Duration::from_secs(10);
 
 /// Losses are said within a second; the machine may be busy with other tests.
@@ -33,19 +35,7 @@ const SAID: Duration = Duration::from_millis(2500);
 /// A ClientHello with so many cipher suites that its line has some 10 KiB.
 fn long_hello() -> Vec<u8> {
     let suites: Vec<u8> = (0..600_u16).flat_map(|suite| (0x5000 + suite).to_be_bytes()).collect();
-    let mut body = vec![3, 3];
-    body.extend([7; 32]);
-    body.push(0);
-    body.extend((suites.len() as u16).to_be_bytes());
-    body.extend(suites);
-    body.extend([1, 0, 0, 0]);
-    let length = body.len() as u16;
-    let mut hello = vec![0x16, 3, 1];
-    hello.extend((length + 4).to_be_bytes());
-    hello.extend([1, 0]);
-    hello.extend(length.to_be_bytes());
-    hello.extend(body);
-    hello
+    hello_of(&suites, &[])
 }
 
 /// Sends `count` hellos of as many connections, one each `every`.

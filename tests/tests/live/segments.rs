@@ -91,17 +91,24 @@ pub(crate) fn large_hello(hook: &str) -> Result<()> {
     Ok(())
 }
 
+/// Bytes behind their length in two bytes.
+fn block(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a length of two bytes");
+    [&length.to_be_bytes(), bytes].concat()
+}
+
+/// A ClientHello with these cipher suites and extensions.
+pub(crate) fn hello_of(suites: &[u8], extensions: &[u8]) -> Vec<u8> {
+    let random = [0x5a; 32];
+    let body = [&[3, 3][..], &random, &[0], &block(suites), &[1, 0], &block(extensions)].concat();
+    [&[0x16, 3, 1][..], &block(&[&[1, 0][..], &block(&body)].concat())].concat()
+}
+
 /// A ClientHello that fills a jumbo frame: 8,600 bytes of padding, and the server name behind that.
 fn jumbo_hello() -> Vec<u8> {
-    let block = |bytes: Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
-    let name = block([&[0][..], &block(NAME.into())].concat());
-    let padding = [&[0, 21][..], &block(vec![0; 8600])].concat();
-    let extensions = [padding, [&[0, 0][..], &block(name)].concat()].concat();
-    let suites = block(vec![0x13, 1, 0x13, 2]);
-    let random = [0x5a; 32];
-    let body = [&[3, 3][..], &random, &[0], &suites, &[1, 0], &block(extensions)].concat();
-    let message = [&[1, 0][..], &block(body)].concat();
-    [&[0x16, 3, 1][..], &block(message)].concat()
+    let name = block(&[&[0][..], &block(NAME.as_bytes())].concat());
+    let padding = [&[0, 21][..], &block(&[0; 8600])].concat();
+    hello_of(&[0x13, 1, 0x13, 2], &[&padding[..], &[0, 0], &block(&name)].concat())
 }
 
 /// XDP gets a jumbo frame in fragments, of which the first ends long before the server name.
