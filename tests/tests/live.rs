@@ -154,6 +154,7 @@ fn main() -> ExitCode {
         test("silence_costs_nothing", NETWORK, backpressure::idle),
         test("slow_reader_of_events", NETWORK, backpressure::slow_reader),
         test("stopped_process", NETWORK, backpressure::stopped_process),
+        test("flood_without_end", NETWORK, backpressure::endless_flood),
         test(
             "full_disk_is_told_while_it_lasts",
             &[Need::Root, Need::Tool("ip"), Need::Tool("unshare"), Need::Tool("mount")],

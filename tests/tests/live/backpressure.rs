@@ -7,7 +7,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -227,6 +230,36 @@ pub(crate) fn stopped_process() -> Result<()> {
     ensure!(emitted + full == u64::from(HELLOS) && full > 100, "{hook}");
     let hellos = stopped.events.iter().filter(|event| event["event"] == "client_hello").count();
     ensure!(hellos as u64 == emitted, "{hellos} hellos told, {emitted} emitted");
+    Ok(())
+}
+
+/// More than it can read, without an end: it tells of the loss meanwhile, and hears the signal to stop.
+pub(crate) fn endless_flood() -> Result<()> {
+    let pair = VethPair::new()?;
+    let arguments = ["-i", "veth-b", "--ring-bytes", "1048576", "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let over = AtomicBool::new(false);
+    let (stopped, took) = thread::scope(|scope| {
+        let flood = scope.spawn(|| -> Result<()> {
+            let started = Instant::now();
+            while !over.load(Ordering::Relaxed) && started.elapsed() < 2 * SOON {
+                send(&pair, &client_hello(), 1000, Duration::ZERO)?;
+            }
+            Ok(())
+        });
+        let told = sniffer.wait_for(SOON, is_loss);
+        let asked = Instant::now();
+        let stopped = sniffer.stop();
+        let took = asked.elapsed();
+        over.store(true, Ordering::Relaxed);
+        flood.join().expect("no panic")?;
+        told?;
+        Ok::<_, anyhow::Error>((stopped?, took))
+    })?;
+    ensure!(took < SOON / 2, "it ended {took:?} after the signal");
+    stopped.check_sums()?;
+    ensure!(count(&stopped.stats()?["hooks"]["tc_ingress"]["ring_full"])? > 0);
     Ok(())
 }
 
