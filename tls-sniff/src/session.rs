@@ -19,6 +19,7 @@
 
 mod connection;
 mod history;
+mod index;
 mod interfaces;
 mod key;
 mod progress;
@@ -28,6 +29,8 @@ mod story;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unit;
+mod unknown;
 
 pub use table::{Limits, SessionCounters, Sessions};
