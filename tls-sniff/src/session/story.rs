@@ -139,7 +139,7 @@ impl Story {
             }
             Message::Certificate(body) => {
                 if let Some(place) = self.certificates.get_mut(side) {
-                    *place = Some(Chain::parse(body, at.0.div_euclid(1_000_000_000)));
+                    *place = Some(facts::chain(body, at.0.div_euclid(1_000_000_000)));
                 }
             }
             Message::ServerKeyExchange(body) => {
