@@ -194,7 +194,7 @@ impl Story {
                     && wants(EventKind::Certificate)
                 {
                     let seen = at.0.div_euclid(1_000_000_000);
-                    *place = Some(Box::new(Chain::parse(body, seen)));
+                    *place = Some(Box::new(facts::chain(body, seen)));
                 }
             }
             Message::ServerKeyExchange(body) => {

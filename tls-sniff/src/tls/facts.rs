@@ -1,14 +1,28 @@
 //! What a connection keeps of its hellos once their bytes are gone.
 
+use std::cell::RefCell;
+
 use super::{
+    certificate::{Chain, Chains},
     client_hello::{ClientHello, PostQuantum},
     extension::Ech,
-    fingerprint::{self, ClientFingerprints},
+    fingerprint::{ClientFingerprints, Digits, Prints},
     message::{Message, Said},
-    names::CipherSuite,
+    names::{CipherSuite, CodePoint},
     server_hello::ServerHello,
     ssl2::Ssl2ClientHello,
 };
+
+thread_local! {
+    /// Of each thread that follows connections.
+    static KNOWN: RefCell<(Prints, Chains)> = const { RefCell::new((Prints::new(), Chains::new())) };
+}
+
+/// The certificates of a message's body, seen at `seen` (seconds of the Unix epoch).
+#[must_use]
+pub fn chain(body: &[u8], seen: i64) -> Chain {
+    KNOWN.with_borrow_mut(|(_, chains)| chains.chain(body, seen))
+}
 
 /// What is kept of a ClientHello.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +66,7 @@ impl ClientFacts {
             sni: hello.sni().map(Into::into),
             alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
             session_id: hello.session_id.into(),
-            fingerprints: whole.then(|| fingerprint::client(hello)),
+            fingerprints: whole.then(|| KNOWN.with_borrow_mut(|(prints, _)| prints.client(hello))),
             post_quantum: Some(hello.post_quantum()),
             ech: hello.ech(),
             early_data: hello.has_early_data(),
@@ -63,13 +77,12 @@ impl ClientFacts {
         }
     }
 
-    /// Heap bytes held.
+    /// Heap bytes held, beside what is shared.
     #[must_use]
     pub fn memory(&self) -> usize {
         let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        let prints = self.fingerprints.as_ref().map_or(0, |prints| {
-            prints.ja3.capacity() + prints.ja4.capacity() + prints.ja4_r.capacity()
-        });
+        let own = self.fingerprints.as_ref().filter(|prints| !prints.ja4_r.is_shared());
+        let prints = own.map_or(0, |prints| prints.ja4_r.len());
         let alpn = self.alpn.capacity() * size_of::<Box<[u8]>>()
             + self.alpn.iter().map(|name| name.len()).sum::<usize>();
         length(&self.sni) + alpn + self.session_id.len() + prints
@@ -92,7 +105,7 @@ pub struct ServerFacts {
     /// One of the client's pre-shared keys was taken (TLS 1.3).
     pub pre_shared_key: bool,
     /// JA3S, of a hello that was seen whole.
-    pub ja3s: Option<String>,
+    pub ja3s: Option<Digits<32>>,
 }
 
 impl ServerFacts {
@@ -106,7 +119,7 @@ impl ServerFacts {
             group: hello.key_share_group(),
             session_id: hello.session_id.into(),
             pre_shared_key: hello.pre_shared_key().is_some(),
-            ja3s: whole.then(|| fingerprint::ja3s(hello)),
+            ja3s: whole.then(|| KNOWN.with_borrow_mut(|(prints, _)| prints.ja3s(hello))),
         }
     }
 
@@ -114,7 +127,7 @@ impl ServerFacts {
     #[must_use]
     pub fn memory(&self) -> usize {
         let alpn = self.alpn.as_ref().map_or(0, |alpn| alpn.len());
-        alpn + self.session_id.len() + self.ja3s.as_ref().map_or(0, String::capacity)
+        alpn + self.session_id.len()
     }
 }
 
@@ -125,7 +138,7 @@ impl ServerFacts {
 /// ```
 #[must_use]
 pub fn named_curve(suite: u16, body: &[u8]) -> Option<u16> {
-    let name = CipherSuite(suite).to_string();
+    let name = CipherSuite(suite).name().unwrap_or_default();
     let elliptic = name.starts_with("TLS_ECDHE_") || name.starts_with("TLS_ECDH_anon_");
     match body {
         [3, high, low, ..] if elliptic => Some(u16::from_be_bytes([*high, *low])),
