@@ -17,6 +17,8 @@
 #[cfg(test)]
 mod tests;
 
+use crate::clock::Timestamp;
+
 /// Bytes that one direction may hold, read and not: as many as the gate lets pass.
 #[expect(clippy::cast_possible_truncation, reason = "128 KiB")]
 pub const DIRECTION_BUDGET: usize = tls_sniff_common::gate::DIRECTION_BUDGET as usize;
@@ -51,6 +53,8 @@ struct Held {
     pending: Vec<Chunk>,
     pending_bytes: usize,
     holes: Vec<Hole>,
+    /// Since when bytes are missing.
+    gap_since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -197,6 +201,24 @@ impl Stream {
             Some(Gap::Cut)
         } else {
             (!held.pending.is_empty()).then_some(Gap::Unseen)
+        }
+    }
+
+    /// Why the next byte is not there, and since when that has been asked; `now`: since now, if nobody has yet.
+    /// While it is not known where the stream starts (`unplaced`), nothing is missing.
+    pub fn gap_since(&mut self, now: Timestamp, unplaced: bool) -> Option<(Gap, Timestamp)> {
+        let gap = self.gap().filter(|_| !unplaced);
+        let held = self.held.as_mut()?;
+        if gap.is_none() {
+            held.gap_since = None;
+        }
+        gap.map(|gap| (gap, *held.gap_since.get_or_insert(now)))
+    }
+
+    /// The next gap is another one.
+    pub fn gap_is_given_up(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.gap_since = None;
         }
     }
 

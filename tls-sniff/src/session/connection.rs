@@ -8,8 +8,8 @@ use tls_sniff_common::{
 };
 
 use super::{
-    interfaces::{Interfaces, Shared},
-    key::Key,
+    interfaces::{Interfaces, Last, Shared},
+    key::{Key, Stored},
     progress::Close,
     side::{Piece, Side},
     story::{Observe, Story, Told},
@@ -25,10 +25,11 @@ use crate::{
 /// A connection in its handshake.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) key: Key,
+    key: Stored,
     sides: [Side; 2],
     story: Story,
     interfaces: Interfaces,
+    last_on: Last,
     first: Timestamp,
     last: Timestamp,
     /// How its first segment was seen, and how its last one.
@@ -52,7 +53,7 @@ pub(super) struct Connection {
 }
 
 // A hundred thousand of them are at hand on a busy host.
-const _: () = assert!(size_of::<Connection>() <= 376);
+const _: () = assert!(size_of::<Connection>() <= 312);
 
 /// How a segment was seen; when is kept apart, so that neither leaves room between.
 #[derive(Clone, Copy, Debug)]
@@ -98,10 +99,11 @@ impl<'a> Arrival<'a> {
 impl Connection {
     pub(super) fn new(key: Key, seen: Seen) -> Self {
         Self {
-            key,
+            key: Stored::of(&key),
             sides: <[Side; 2]>::default(),
             story: Story::default(),
             interfaces: Interfaces::default(),
+            last_on: 0,
             first: seen.timestamp,
             last: seen.timestamp,
             first_seen: How::of(seen),
@@ -120,7 +122,17 @@ impl Connection {
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
         let [one, other] = &self.sides;
-        one.memory() + other.memory() + self.story.memory()
+        self.key.memory() + one.memory() + other.memory() + self.story.memory()
+    }
+
+    /// Whether it is the one with this key.
+    pub(super) fn is_of(&self, key: &Key) -> bool {
+        self.key() == *key
+    }
+
+    /// Between whom.
+    pub(super) fn key(&self) -> Key {
+        self.key.key()
     }
 
     /// When its last segment was seen.
@@ -171,7 +183,7 @@ impl Connection {
         if self.is_over() || !near {
             return false;
         }
-        self.interfaces.add(on, shared);
+        self.last_on = self.interfaces.add(on, shared);
         (self.last, self.last_seen) = (seen.timestamp, How::of(seen));
         // What connects or only acknowledges may be the next connection's: its hello tells by the time of its SYN.
         if header.payload_len > 0 {
@@ -198,7 +210,7 @@ impl Connection {
         if header.payload_len > 0 {
             let silent = peer.is_silent();
             let Self { key, story, .. } = self;
-            let mut told = Told { key, on, side, seen, silent, story, observe, messages: 0 };
+            let mut told = Told { key: &*key, on, side, seen, silent, story, observe, messages: 0 };
             let piece = arrival.piece(header.tcp_sequence.wrapping_add(syn));
             ours.segment(&piece, &mut |item| told.item(item));
             crowded = told.is_crowded();
@@ -214,7 +226,8 @@ impl Connection {
         let Arrival { event, side, on, seen, .. } = *arrival;
         let sequence = event.header.tcp_sequence;
         let Self { key, sides, story, .. } = &mut self;
-        let mut told = Told { key, on, side, seen, silent: true, story, observe, messages: 0 };
+        let mut told =
+            Told { key: &*key, on, side, seen, silent: true, story, observe, messages: 0 };
         if let Some(ours) = sides.get_mut(side) {
             ours.join_midway(sequence);
             ours.segment(&arrival.piece(sequence), &mut |item| told.item(item));
@@ -321,7 +334,7 @@ impl Connection {
         for ((side, ours), silent) in [first, second].into_iter().enumerate().zip(silent) {
             let mut told = Told {
                 key: &self.key,
-                on: SeenOn::one(self.interfaces.last()),
+                on: SeenOn::one(self.interfaces.last(self.last_on)),
                 side,
                 seen: self.last_seen.at(self.last),
                 silent,
@@ -392,10 +405,11 @@ impl Connection {
         else {
             return;
         };
-        let [first, second] = self.key.addresses();
+        let key = self.key();
+        let [first, second] = key.addresses();
         let (client_address, server_address) =
             if client == 0 { (first, second) } else { (second, first) };
-        let certificates = |side: usize| story.certificates.get(side).and_then(Option::as_deref);
+        let certificates = |side: usize| story.certificates(side);
         let weaknesses = story.weaknesses(now);
         let completed = story.progress.completed().filter(|_| outcome == Outcome::Completed);
         let missing = self
@@ -409,7 +423,7 @@ impl Connection {
             on: SeenOn::all(&names),
             client: client_address,
             server: server_address,
-            community_id: self.key.community_id().as_str(),
+            community_id: key.community_id().as_str(),
             client_hello: story.client_hello.as_deref(),
             server_hello: story.server_hello.as_deref(),
             version: story.version(),

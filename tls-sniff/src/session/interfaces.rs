@@ -13,11 +13,10 @@ struct Names(Vec<Box<str>>);
 
 /// The interfaces of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Interfaces {
-    names: Option<Arc<Names>>,
-    /// Where the name stands of the one that the last segment was seen on first.
-    last: u8,
-}
+pub(super) struct Interfaces(Option<Arc<Names>>);
+
+/// Where the name stands of the interface that the last segment was seen on first.
+pub(super) type Last = u8;
 
 /// The sets of names of late.
 #[derive(Debug, Default)]
@@ -46,17 +45,17 @@ impl Shared {
 
 impl Interfaces {
     /// Takes those of a segment.
-    pub(super) fn add(&mut self, on: SeenOn<'_>, shared: &mut Shared) {
+    pub(super) fn add(&mut self, on: SeenOn<'_>, shared: &mut Shared) -> Last {
         #[expect(clippy::cast_possible_truncation, reason = "at most MAX_INTERFACES")]
         let place = on.interface.map_or(MAX_INTERFACES, |name| self.place(name, shared)) as u8;
-        self.last = place;
         for name in on.others {
             self.place(name, shared);
         }
+        place
     }
 
     fn all(&self) -> &[Box<str>] {
-        self.names.as_ref().map_or(&[], |names| &names.0)
+        self.0.as_ref().map_or(&[], |names| &names.0)
     }
 
     /// Where a name stands; behind the end if there was no room for it.
@@ -65,15 +64,15 @@ impl Interfaces {
         known.unwrap_or_else(|| {
             let place = self.all().len();
             if place < MAX_INTERFACES {
-                self.names = Some(shared.with(self.all(), name));
+                self.0 = Some(shared.with(self.all(), name));
             }
             place
         })
     }
 
     /// The one that the last segment was seen on first.
-    pub(super) fn last(&self) -> Option<&str> {
-        self.all().get(usize::from(self.last)).map(AsRef::as_ref)
+    pub(super) fn last(&self, last: Last) -> Option<&str> {
+        self.all().get(usize::from(last)).map(AsRef::as_ref)
     }
 
     /// All names.
@@ -90,17 +89,18 @@ mod tests {
     fn each_name_once_and_not_all() {
         let mut interfaces = Interfaces::default();
         let shared = &mut Shared::default();
-        interfaces.add(SeenOn::default(), shared);
-        assert_eq!((interfaces.last(), interfaces.names().len()), (None, 0));
+        let last = interfaces.add(SeenOn::default(), shared);
+        assert_eq!((interfaces.last(last), interfaces.names().len()), (None, 0));
         interfaces.add(SeenOn { interface: Some("veth0"), others: &["br0", "eth0"] }, shared);
-        interfaces.add(SeenOn { interface: Some("eth0"), others: &["veth0"] }, shared);
+        let last = interfaces.add(SeenOn { interface: Some("eth0"), others: &["veth0"] }, shared);
         assert_eq!(interfaces.names(), ["veth0", "br0", "eth0"]);
-        assert_eq!(interfaces.last(), Some("eth0"));
+        assert_eq!(interfaces.last(last), Some("eth0"));
+        let mut last = 0;
         for name in ["a", "b", "c", "d", "e", "f"] {
-            interfaces.add(SeenOn::one(Some(name)), shared);
+            last = interfaces.add(SeenOn::one(Some(name)), shared);
         }
         assert_eq!(interfaces.names().len(), MAX_INTERFACES);
-        assert_eq!(interfaces.last(), None, "there was no room for it");
+        assert_eq!(interfaces.last(last), None, "there was no room for it");
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         };
         let names: Vec<String> = (0..SHARED).map(|number| format!("veth{number}")).collect();
         let [one, same, other] = [["a", "b"], ["a", "b"], ["b", "a"]].map(&mut seen_on);
-        assert!(Arc::ptr_eq(one.names.as_ref().unwrap(), same.names.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(one.0.as_ref().unwrap(), same.0.as_ref().unwrap()));
         assert_eq!((one.names(), other.names()), (vec!["a", "b"], vec!["b", "a"]));
         for name in &names {
             let mut interfaces = Interfaces::default();

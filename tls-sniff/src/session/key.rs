@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::unknown::ALLOCATION;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use tls_sniff_common::{
@@ -74,6 +75,50 @@ impl Key {
         let [e, f, g, h] = words_of(higher);
         [self.interface, u32::from(self.ipv6), ports, a, b, c, d, e, f, g, h]
     }
+}
+
+/// A key in less room, if it is of IPv4.
+#[derive(Debug)]
+pub(super) enum Stored {
+    V4 { interface: u32, addresses: [[u8; 4]; 2], ports: [u16; 2] },
+    V6(Box<Key>),
+}
+
+impl Stored {
+    pub(super) fn of(key: &Key) -> Self {
+        let [(lower, lower_port), (higher, higher_port)] = key.ends;
+        match (key.ipv6, lower, higher) {
+            // In an event, nothing stands behind the four bytes.
+            (false, [a, b, c, d, ..], [e, f, g, h, ..]) => Self::V4 {
+                interface: key.interface,
+                addresses: [[a, b, c, d], [e, f, g, h]],
+                ports: [lower_port, higher_port],
+            },
+            (true, ..) => Self::V6(Box::new(*key)),
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Self::V4 { interface, addresses: [lower, higher], ports: [first, second] } => {
+                let ends = [(in_wire(*lower), *first), (in_wire(*higher), *second)];
+                Key { interface: *interface, ipv6: false, ends }
+            }
+            Self::V6(key) => **key,
+        }
+    }
+
+    /// Heap bytes held.
+    pub(super) const fn memory(&self) -> usize {
+        match self {
+            Self::V4 { .. } => 0,
+            Self::V6(_) => size_of::<Key>() + ALLOCATION,
+        }
+    }
+}
+
+const fn in_wire([a, b, c, d]: [u8; 4]) -> WireAddress {
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// Words of a key.

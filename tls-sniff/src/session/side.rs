@@ -11,7 +11,6 @@ use tls_sniff_common::{
 use super::{
     records::{Records, Sink},
     unit::{SSL2_HEADER_LEN, Unit, next_unit, ssl2_item},
-    unknown::Nanoseconds,
 };
 use crate::{
     clock::Timestamp,
@@ -82,8 +81,6 @@ pub(super) fn start_of(bytes: &[u8], length: u32) -> Start {
 pub(super) struct Side {
     stream: Option<Stream>,
     pub(super) records: Records,
-    /// Since when bytes are missing.
-    gap_since: Nanoseconds,
     /// The highest acknowledgement number of the peer.
     acknowledged: u32,
     /// Sequence numbers of the first byte and behind the last, for counting.
@@ -215,7 +212,6 @@ impl Side {
     /// Takes a segment that is next, with nothing waiting: most are, and most end where a record does.
     fn read_in_place(&mut self, piece: &Piece<'_>, sink: Sink<'_>) {
         let read = self.read(piece.bytes, piece.sequence, sink);
-        self.gap_since = Nanoseconds::UNKNOWN;
         let Some(stream) = &mut self.stream else { return };
         stream.advance(read);
         if let Some(rest) = piece.bytes.get(read..).filter(|rest| !rest.is_empty()) {
@@ -370,13 +366,10 @@ impl Side {
 
     /// Gives up bytes that nobody will send again.
     fn look_for_gap(&mut self, now: Timestamp, sink: Sink<'_>) {
-        let Some(stream) = &self.stream else { return };
-        let Some(gap) = stream.gap().filter(|_| !self.is_unplaced()) else {
-            self.gap_since = Nanoseconds::UNKNOWN;
-            return;
-        };
-        let since = self.gap_since.get_or_insert(now);
-        let acknowledged = self.acknowledged().is_some_and(|sequence| stream.misses(sequence));
+        let (acknowledged, unplaced) = (self.acknowledged(), self.is_unplaced());
+        let Some(stream) = &mut self.stream else { return };
+        let Some((gap, since)) = stream.gap_since(now, unplaced) else { return };
+        let acknowledged = acknowledged.is_some_and(|sequence| stream.misses(sequence));
         let waited = stream.pending() > GAP_BYTES || now.0.saturating_sub(since.0) > GAP_LIMIT;
         match gap {
             Gap::Cut => self.give_up(Partial::CaptureLimit, sink),
@@ -408,8 +401,8 @@ impl Side {
                 .wrapping_add(u32::try_from(RECORD_HEADER_LEN).unwrap_or_default())
         });
         self.flush_record(why, sink);
-        self.gap_since = Nanoseconds::UNKNOWN;
         let Some(stream) = &mut self.stream else { return };
+        stream.gap_is_given_up();
         let behind = |end: &u32| {
             stream.gap_end().is_some_and(|gap| end.wrapping_sub(gap).cast_signed() >= 0)
         };

@@ -1,6 +1,8 @@
 //! What both sides of a connection said, and telling it.
 
-use super::{history::History, key::Key, progress::Progress, records::Item, unknown::ALLOCATION};
+use super::{
+    history::History, key::Stored, progress::Progress, records::Item, unknown::ALLOCATION,
+};
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
@@ -50,14 +52,14 @@ pub(super) struct Story {
     pub(super) group: Option<u16>,
     pub(super) client_hello: Option<Box<ClientFacts>>,
     pub(super) server_hello: Option<Box<ServerFacts>>,
-    pub(super) certificates: [Option<Box<Chain>>; 2],
+    certificates: Option<Box<[Option<Chain>; 2]>>,
     pub(super) history: History,
     pub(super) progress: Progress,
 }
 
 /// Takes the messages of one segment.
 pub(super) struct Told<'a, 'o> {
-    pub(super) key: &'a Key,
+    pub(super) key: &'a Stored,
     pub(super) on: SeenOn<'a>,
     pub(super) side: usize,
     pub(super) seen: Seen,
@@ -88,14 +90,15 @@ impl Told<'_, '_> {
     }
 
     fn tell(&mut self, item: &Item<'_>, said: &Said<'_>) {
-        let [first, second] = self.key.addresses();
+        let key = self.key.key();
+        let [first, second] = key.addresses();
         let (source, destination) = if self.side == 0 { (first, second) } else { (second, first) };
         (self.observe.tell)(&Observation::Message(MessageObservation {
             seen: self.seen,
             on: self.on,
             source,
             destination,
-            community_id: self.key.community_id().as_str(),
+            community_id: key.community_id().as_str(),
             sequence: item.sequence,
             record: item.record,
             records: item.records,
@@ -120,11 +123,11 @@ impl Story {
     pub(super) fn memory(&self) -> usize {
         let client = self.client_hello.as_ref().map_or(0, |it| boxed(it) + it.memory());
         let server = self.server_hello.as_ref().map_or(0, |it| boxed(it) + it.memory());
-        let chains = self.certificates.iter().flatten();
-        client
-            + server
-            + chains.map(|chain| boxed(chain) + chain.memory()).sum::<usize>()
-            + self.history.memory()
+        let chains = self
+            .certificates
+            .as_ref()
+            .map_or(0, |it| boxed(it) + it.iter().flatten().map(Chain::memory).sum::<usize>());
+        client + server + chains + self.history.memory()
     }
 
     /// Drops what is told: the handshake is over.
@@ -136,7 +139,7 @@ impl Story {
     fn forget_facts(&mut self) {
         self.client_hello = None;
         self.server_hello = None;
-        self.certificates = [None, None];
+        self.certificates = None;
     }
 
     /// Which side is the client.
@@ -190,11 +193,10 @@ impl Story {
                 }
             }
             Message::Certificate(body) => {
-                if let Some(place) = self.certificates.get_mut(side)
-                    && wants(EventKind::Certificate)
+                if wants(EventKind::Certificate)
+                    && let Some(place) = self.certificates.get_or_insert_default().get_mut(side)
                 {
-                    let seen = at.0.div_euclid(1_000_000_000);
-                    *place = Some(Box::new(facts::chain(body, seen)));
+                    *place = Some(facts::chain(body, at.0.div_euclid(1_000_000_000)));
                 }
             }
             Message::ServerKeyExchange(body) => {
@@ -221,6 +223,11 @@ impl Story {
         self.progress.take(party, item, at, silent);
     }
 
+    /// The certificates of a side.
+    pub(super) fn certificates(&self, side: usize) -> Option<&Chain> {
+        self.certificates.as_ref()?.get(side)?.as_ref()
+    }
+
     /// What the observation of a message shows of it beyond its bytes.
     fn facts(&self, side: usize, message: &Message<'_>) -> Facts<'_> {
         match message {
@@ -231,7 +238,7 @@ impl Story {
                 self.server_hello.as_deref().map_or(Facts::None, Facts::Server)
             }
             Message::Certificate(_) => {
-                let chain = self.certificates.get(side).and_then(Option::as_deref);
+                let chain = self.certificates(side);
                 chain.map_or(Facts::None, Facts::Chain)
             }
             _ => Facts::None,
@@ -250,12 +257,12 @@ impl Story {
             return Some(server.pre_shared_key);
         }
         let client = self.client_hello.as_ref()?;
-        Some(!server.session_id.is_empty() && server.session_id == client.session_id)
+        Some(server.echoes_session(client))
     }
 
     pub(super) fn weaknesses(&self, now: Timestamp) -> Vec<Weakness> {
-        let chain = self.client().and_then(|client| self.certificates.get(1 - client)?.as_ref());
-        let leaf = chain.and_then(|chain| chain.leaf());
+        let chain = self.client().and_then(|client| self.certificates(1 - client));
+        let leaf = chain.and_then(Chain::leaf);
         let suite = self.server_hello.as_ref().map(|hello| hello.cipher_suite);
         weakness::of(self.version(), suite, leaf, now.0.div_euclid(1_000_000_000))
     }

@@ -170,7 +170,7 @@ impl Sessions {
     fn number(&mut self, key: Key, arrival: &Arrival<'_>, observe: Observe<'_, '_>) -> Option<u32> {
         let Arrival { event, side, start, seen, .. } = *arrival;
         let found = self.index.find(&key, |number| {
-            of(&self.connections, number).is_some_and(|connection| connection.key == key)
+            of(&self.connections, number).is_some_and(|connection| connection.is_of(&key))
         });
         if let Some(number) = found
             && let Some(connection) = of_mut(&mut self.connections, number)
@@ -204,7 +204,7 @@ impl Sessions {
 
     fn insert(&mut self, connection: Connection) -> u32 {
         self.counters.connections += 1;
-        let (key, due) = (connection.key, connection.last_seen());
+        let (key, due) = (connection.key(), connection.last_seen());
         let connection = Some(Box::new(connection));
         let number = self.free.pop().unwrap_or_else(|| {
             let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
@@ -215,7 +215,8 @@ impl Sessions {
             *place = connection;
         }
         let connections = &self.connections;
-        self.index.insert(&key, number, |it| of(connections, it).map(|connection| connection.key));
+        self.index
+            .insert(&key, number, |it| of(connections, it).map(|connection| connection.key()));
         self.turns.enter(number, self.generation(), Queued::Silence, due);
         self.expect(Queued::Silence, due);
         number
@@ -230,7 +231,7 @@ impl Sessions {
     fn remove(&mut self, number: u32) {
         let connection = self.connections.get_mut(number as usize).and_then(Option::take);
         if let Some(connection) = connection {
-            self.index.remove(&connection.key, number);
+            self.index.remove(&connection.key(), number);
             self.turns.leave(number);
             self.free.push(number);
             self.memory -= connection.accounted as usize;

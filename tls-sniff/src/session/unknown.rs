@@ -1,4 +1,4 @@
-//! Numbers that may be unknown, in no more room than the number: connections have many of them.
+//! Numbers that may be unknown, in no more room than the number and without room before it: there are many.
 
 use crate::clock::Timestamp;
 
@@ -7,18 +7,18 @@ pub(super) const ALLOCATION: usize = 16;
 
 /// A time or a span of it, ns, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Nanoseconds(i64);
+pub(super) struct Nanoseconds([u8; 8]);
 
 impl Nanoseconds {
     /// No packet has this time.
-    pub(super) const UNKNOWN: Self = Self(i64::MIN);
+    pub(super) const UNKNOWN: Self = Self::of(i64::MIN);
 
     pub(super) const fn of(ns: i64) -> Self {
-        Self(ns)
+        Self(ns.to_ne_bytes())
     }
 
     pub(super) fn get(self) -> Option<i64> {
-        (self != Self::UNKNOWN).then_some(self.0)
+        (self != Self::UNKNOWN).then_some(i64::from_ne_bytes(self.0))
     }
 
     /// As a time.
@@ -26,12 +26,11 @@ impl Nanoseconds {
         self.get().map(Timestamp)
     }
 
-    /// The time that is known, or else `at` from now on.
-    pub(super) fn get_or_insert(&mut self, at: Timestamp) -> Timestamp {
+    /// It is `at`, unless it is known.
+    pub(super) fn get_or_insert(&mut self, at: Timestamp) {
         if *self == Self::UNKNOWN {
-            self.0 = at.0;
+            *self = Self::of(at.0);
         }
-        Timestamp(self.0)
     }
 }
 
@@ -43,6 +42,6 @@ impl Default for Nanoseconds {
 
 impl From<Option<i64>> for Nanoseconds {
     fn from(ns: Option<i64>) -> Self {
-        ns.map_or(Self::UNKNOWN, Self)
+        ns.map_or(Self::UNKNOWN, Self::of)
     }
 }

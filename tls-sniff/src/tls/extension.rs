@@ -213,7 +213,7 @@ pub enum Ech {
         /// Which of the server's configurations.
         config_id: u8,
         /// Bytes of the encrypted hello.
-        payload_len: usize,
+        payload_len: u16,
     },
     /// The inner hello, which only a decrypted capture shows.
     Inner,
@@ -238,7 +238,8 @@ pub(super) fn ech(mut data: Reader<'_>) -> Result<Ech, ParseError> {
             let aead = data.u16("ECH aead")?;
             let config_id = data.u8("ECH config_id")?;
             data.vector_u16("ECH enc")?.complete("ECH enc")?;
-            let payload_len = data.vector_u16("ECH payload")?.complete("ECH payload")?.len();
+            let payload = data.vector_u16("ECH payload")?.complete("ECH payload")?;
+            let payload_len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
             Ok(Ech::Outer { kdf, aead, config_id, payload_len })
         }
         1 => Ok(Ech::Inner),

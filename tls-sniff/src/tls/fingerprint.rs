@@ -35,12 +35,45 @@ use crate::digits;
 /// The fingerprints of a ClientHello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFingerprints {
+    ja3: Md5Hash,
+    ja4: Kept<Ja4>,
+}
+
+impl ClientFingerprints {
     /// JA3: 32 hexadecimal digits.
-    pub ja3: Digits<32>,
+    #[must_use]
+    pub fn ja3(&self) -> Digits<32> {
+        self.ja3.digits()
+    }
+
     /// JA4.
-    pub ja4: Digits<36>,
+    #[must_use]
+    pub fn ja4(&self) -> Digits<36> {
+        self.ja4.hashed
+    }
+
     /// JA4 with its lists in place of their hashes.
-    pub ja4_r: Kept<str>,
+    #[must_use]
+    pub fn ja4_r(&self) -> &str {
+        &self.ja4.raw
+    }
+
+    /// Heap bytes held, beside what is shared.
+    pub(super) fn memory(&self) -> usize {
+        if self.ja4.is_shared() { 0 } else { size_of::<Ja4>() + self.ja4.raw.len() }
+    }
+}
+
+/// A hash of which the digits are the fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Md5Hash([u8; 16]);
+
+impl Md5Hash {
+    pub(super) fn digits(self) -> Digits<32> {
+        let mut digits = Digits([b'0'; 32]);
+        digits.0.iter_mut().zip(digits::pairs(&self.0)).for_each(|(to, from)| *to = from);
+        digits
+    }
 }
 
 /// A fingerprint of `N` ASCII characters.
@@ -77,9 +110,9 @@ impl<const N: usize> fmt::Debug for Digits<N> {
 /// What was worked out before.
 #[derive(Debug)]
 pub(super) struct Prints {
-    ja3: Memo<Digits<32>>,
-    ja3s: Memo<Digits<32>>,
-    ja4: Memo<Ja4>,
+    ja3: Memo<Md5Hash>,
+    ja3s: Memo<Md5Hash>,
+    ja4: Memo<Arc<Ja4>>,
     /// The input at hand.
     key: Vec<u8>,
 }
@@ -101,37 +134,37 @@ impl Prints {
         lists.ja3_input(&mut self.key);
         let (ja3, _) = self.ja3.get(&self.key, || ja3(&lists));
         lists.ja4_input(&mut self.key);
-        let (Ja4 { ja4, ja4_r }, shared) = self.ja4.get(&self.key, || ja4(&lists));
-        ClientFingerprints { ja3, ja4, ja4_r: Kept::of((ja4_r, shared)) }
+        let ja4 = self.ja4.get(&self.key, || Arc::new(ja4(&lists)));
+        ClientFingerprints { ja3, ja4: Kept::of(ja4) }
     }
 
     /// JA3S of a whole ServerHello.
-    pub(super) fn ja3s(&mut self, hello: &ServerHello<'_>) -> Digits<32> {
+    pub(super) fn ja3s(&mut self, hello: &ServerHello<'_>) -> Md5Hash {
         self.key.clear();
         push(&mut self.key, [hello.legacy_version, hello.cipher_suite].into_iter());
         push(&mut self.key, server_types(hello));
-        self.ja3s.get(&self.key, || ja3s(hello)).0
+        self.ja3s.get(&self.key, || ja3s_hash(hello)).0
     }
 }
 
 /// JA4 in both forms.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Ja4 {
-    ja4: Digits<36>,
-    ja4_r: Arc<str>,
+    hashed: Digits<36>,
+    raw: Box<str>,
 }
 
-impl Value for Ja4 {
+impl Value for Arc<Ja4> {
     fn memory(&self) -> usize {
-        self.ja4_r.len()
+        self.raw.len()
     }
 
     fn is_held(&self) -> bool {
-        Arc::strong_count(&self.ja4_r) > 1
+        Self::strong_count(self) > 1
     }
 }
 
-impl Value for Digits<32> {
+impl Value for Md5Hash {
     fn memory(&self) -> usize {
         0
     }
@@ -150,6 +183,10 @@ pub fn client(hello: &ClientHello<'_>) -> ClientFingerprints {
 /// JA3S of a whole ServerHello: 32 hexadecimal digits.
 #[must_use]
 pub fn ja3s(hello: &ServerHello<'_>) -> Digits<32> {
+    ja3s_hash(hello).digits()
+}
+
+fn ja3s_hash(hello: &ServerHello<'_>) -> Md5Hash {
     let mut line = Vec::with_capacity(64);
     digits::decimal(&mut line, hello.legacy_version);
     line.push(b',');
@@ -250,7 +287,7 @@ fn push(key: &mut Vec<u8>, values: impl Iterator<Item = u16>) {
     }
 }
 
-fn ja3(lists: &Lists<'_>) -> Digits<32> {
+fn ja3(lists: &Lists<'_>) -> Md5Hash {
     let mut line = Vec::with_capacity(512);
     digits::decimal(&mut line, lists.legacy_version);
     line.push(b',');
@@ -284,12 +321,12 @@ fn ja4(lists: &Lists<'_>) -> Ja4 {
         extensions.push(b'_');
         extensions.extend_from_slice(&algorithms);
     }
-    let mut ja4 = Digits([b'0'; 36]);
+    let mut hashed = Digits([b'0'; 36]);
     let text = start.iter().chain(&hashes);
     let hash = ja4_hash(&extensions);
-    ja4.0.iter_mut().zip(text.chain(&hash)).for_each(|(to, from)| *to = *from);
+    hashed.0.iter_mut().zip(text.chain(&hash)).for_each(|(to, from)| *to = *from);
     let raw = [&start[..], &suites, b"_", &extensions].concat();
-    Ja4 { ja4, ja4_r: String::from_utf8(raw).unwrap_or_default().into() }
+    Ja4 { hashed, raw: String::from_utf8(raw).unwrap_or_default().into() }
 }
 
 /// A count in two digits, at most 99.
@@ -334,11 +371,8 @@ pub(super) fn ja4_hash(list: &[u8]) -> [u8; 12] {
     text
 }
 
-fn md5(line: &[u8]) -> Digits<32> {
-    let mut text = Digits([b'0'; 32]);
-    let hash = Md5::digest(line);
-    text.0.iter_mut().zip(digits::pairs(&hash)).for_each(|(to, digit)| *to = digit);
-    text
+fn md5(line: &[u8]) -> Md5Hash {
+    Md5Hash(Md5::digest(line).into())
 }
 
 fn without_grease(values: impl Iterator<Item = u16>) -> impl Iterator<Item = u16> {

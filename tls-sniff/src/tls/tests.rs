@@ -214,10 +214,10 @@ fn fingerprints_as_published() {
     let body = body(&record, HandshakeType::CLIENT_HELLO);
     let (hello, _) = ClientHello::parse(body, body.len()).unwrap();
     let prints = fingerprint::client(&hello);
-    assert_eq!(&*prints.ja3, "9dffdb8b608a430b774a2ff7d36c1a0c");
-    assert!(prints.ja4.starts_with("t13d0411h2_"), "{prints:?}");
+    assert_eq!(&*prints.ja3(), "9dffdb8b608a430b774a2ff7d36c1a0c");
+    assert!(prints.ja4().starts_with("t13d0411h2_"), "{prints:?}");
     let lists = "t13d0411h2_00ff,1301,1302,1303_000a,000b,000d,0016,0017,0023,002b,002d,0033_";
-    assert!(prints.ja4_r.starts_with(lists), "{prints:?}");
+    assert!(prints.ja4_r().starts_with(lists), "{prints:?}");
 
     let record = bytes(TLS_1_2_SERVER);
     let body = self::body(&record, HandshakeType::SERVER_HELLO);

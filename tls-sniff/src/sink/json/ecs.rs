@@ -58,10 +58,10 @@ fn event(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
 
 fn client(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     let Some(hello) = it.client_hello else { return };
-    line.some("tls.client.server_name", hello.sni.as_deref().map(Printable));
-    line.some("tls.client.ja3", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja3)));
+    line.some("tls.client.server_name", hello.sni().map(Printable));
+    line.some("tls.client.ja3", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja3())));
     // ECS has no field of its own for JA4.
-    line.some("tls.client.ja4", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja4)));
+    line.some("tls.client.ja4", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja4())));
     let names = [
         "tls.client.subject",
         "tls.client.issuer",
@@ -83,7 +83,7 @@ fn server(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     line.field("tls.cipher", CipherSuite(hello.cipher_suite));
     line.some("tls.curve", it.group.map(NamedGroup));
     line.some("tls.next_protocol", hello.alpn.as_deref().map(Printable));
-    line.some("tls.server.ja3s", hello.ja3s.map(Plain));
+    line.some("tls.server.ja3s", hello.ja3s().map(Plain));
     let names = [
         "tls.server.subject",
         "tls.server.issuer",

@@ -30,15 +30,15 @@ pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
 
 fn inner(tls: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     certificate(tls, it.server_certificates);
-    let sni = it.client_hello.and_then(|hello| hello.sni.as_deref());
+    let sni = it.client_hello.and_then(|hello| hello.sni());
     tls.some("sni", sni.map(Printable));
     tls.some("version", it.version.map(|version| Shown(Version(version))));
     tls.flag("session_resumed", it.resumed == Some(true));
     let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
-    hash(tls, "ja3", prints.map(|prints| prints.ja3));
-    hash(tls, "ja3s", it.server_hello.and_then(|hello| hello.ja3s));
-    tls.some("ja4", prints.map(|prints| Plain(prints.ja4)));
-    let offered = it.client_hello.map(|hello| hello.alpn.iter().map(|name| Printable(name)));
+    hash(tls, "ja3", prints.map(|prints| prints.ja3()));
+    hash(tls, "ja3s", it.server_hello.and_then(|hello| hello.ja3s()));
+    tls.some("ja4", prints.map(|prints| Plain(prints.ja4())));
+    let offered = it.client_hello.map(|hello| hello.alpn().map(Printable));
     tls.list("client_alpns", offered.into_iter().flatten());
     let chosen = it.server_hello.and_then(|hello| hello.alpn.as_deref());
     tls.list("server_alpns", chosen.into_iter().map(Printable));

@@ -54,8 +54,8 @@ fn outcome(line: &mut Object<'_>, outcome: Outcome) {
 
 fn offered(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     let Some(hello) = it.client_hello else { return };
-    line.some("sni", hello.sni.as_deref().map(Printable));
-    line.list("offered_alpn", hello.alpn.iter().map(|name| Printable(name)));
+    line.some("sni", hello.sni().map(Printable));
+    line.list("offered_alpn", hello.alpn().map(Printable));
     line.some("post_quantum", hello.post_quantum.map(|ready| ready.as_str()));
     line.some("ech", hello.ech.as_ref().map(Ech::as_str));
     line.flag("early_data", hello.early_data);
@@ -70,7 +70,7 @@ fn chosen(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     line.some("group", it.group.map(NamedGroup));
     line.flag("post_quantum_group", it.is_post_quantum());
     line.some("alpn", hello.alpn.as_deref().map(Printable));
-    line.some("ja3s", hello.ja3s.map(Plain));
+    line.some("ja3s", hello.ja3s().map(Plain));
     line.some("resumed", it.resumed);
     line.flag("hello_retry_request", it.hello_retry_request);
 }

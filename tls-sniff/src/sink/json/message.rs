@@ -54,7 +54,7 @@ fn message(line: &mut Object<'_>, it: &MessageObservation<'_>) {
         Message::ServerHello(hello) => {
             server_hello(line, hello);
             if let Facts::Server(facts) = it.facts {
-                line.some("ja3s", facts.ja3s.as_ref().map(Plain));
+                line.some("ja3s", facts.ja3s().map(Plain));
             }
         }
         Message::Certificate(_) => {
@@ -80,9 +80,9 @@ fn message(line: &mut Object<'_>, it: &MessageObservation<'_>) {
 
 pub(super) fn fingerprints(line: &mut Object<'_>, prints: Option<&ClientFingerprints>) {
     let Some(prints) = prints else { return };
-    line.field("ja3", Plain(prints.ja3));
-    line.field("ja4", Plain(prints.ja4));
-    line.field("ja4_r", Plain(&*prints.ja4_r));
+    line.field("ja3", Plain(prints.ja3()));
+    line.field("ja4", Plain(prints.ja4()));
+    line.field("ja4_r", Plain(prints.ja4_r()));
 }
 
 fn client_hello(line: &mut Object<'_>, hello: &ClientHello<'_>) {

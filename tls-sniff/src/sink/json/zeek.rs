@@ -27,7 +27,7 @@ pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     line.field("id.resp_h", it.server.ip());
     line.field("id.resp_p", it.server.port());
     chosen(line, it);
-    let sni = it.client_hello.and_then(|hello| hello.sni.as_deref());
+    let sni = it.client_hello.and_then(|hello| hello.sni());
     line.some("server_name", sni.map(Printable));
     line.field("resumed", it.resumed.unwrap_or(false));
     if let Outcome::Alert { alert: Some(alert), .. } = it.outcome {
@@ -43,9 +43,9 @@ pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
     names(line, ["client_subject", "client_issuer"], it.client_certificates);
     line.field("community_id", it.community_id);
     let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
-    line.some("ja3", prints.map(|prints| Plain(prints.ja3)));
-    line.some("ja4", prints.map(|prints| Plain(prints.ja4)));
-    let ja3s = it.server_hello.and_then(|hello| hello.ja3s);
+    line.some("ja3", prints.map(|prints| Plain(prints.ja3())));
+    line.some("ja4", prints.map(|prints| Plain(prints.ja4())));
+    let ja3s = it.server_hello.and_then(|hello| hello.ja3s());
     line.some("ja3s", ja3s.map(Plain));
 }
 
