@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrival;
 mod connection;
 mod history;
 mod index;

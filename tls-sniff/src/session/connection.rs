@@ -2,16 +2,16 @@
 
 use tls_sniff_common::{
     event::Event,
-    flow::{Direction, Hook, flags},
-    headers::VlanTags,
+    flow::flags,
     start::{Speaker, Start},
 };
 
 use super::{
+    arrival::{Arrival, How},
     interfaces::{Interfaces, Last, Shared},
     key::{Key, Stored},
     progress::Close,
-    side::{Piece, Side},
+    side::Side,
     story::{Observe, Story, Told},
     unknown::Nanoseconds,
 };
@@ -54,47 +54,6 @@ pub(super) struct Connection {
 
 // A hundred thousand of them are at hand on a busy host.
 const _: () = assert!(size_of::<Connection>() <= 312);
-
-/// How a segment was seen; when is kept apart, so that neither leaves room between.
-#[derive(Clone, Copy, Debug)]
-struct How {
-    vlan: VlanTags,
-    direction: Direction,
-    hook: Hook,
-    selected: bool,
-}
-
-impl How {
-    const fn of(seen: Seen) -> Self {
-        let Seen { direction, hook, vlan, selected, .. } = seen;
-        Self { vlan, direction, hook, selected }
-    }
-
-    const fn at(self, timestamp: Timestamp) -> Seen {
-        let Self { vlan, direction, hook, selected } = self;
-        Seen { timestamp, direction, hook, vlan, selected }
-    }
-}
-
-/// A segment, and how it was seen.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) event: &'a Event<'a>,
-    /// Which end sent it.
-    pub(super) side: usize,
-    pub(super) start: Start,
-    pub(super) on: SeenOn<'a>,
-    pub(super) seen: Seen,
-}
-
-impl<'a> Arrival<'a> {
-    /// Its payload, from `sequence` on.
-    const fn piece(&self, sequence: u32) -> Piece<'a> {
-        let Self { event, start, seen, .. } = *self;
-        let Event { header, payload, .. } = event;
-        Piece { at: seen.timestamp, sequence, bytes: payload, length: header.payload_len, start }
-    }
-}
 
 impl Connection {
     pub(super) fn new(key: Key, seen: Seen) -> Self {

@@ -2,13 +2,12 @@
 
 use tls_sniff_common::{
     gate::EARLY_WINDOW,
-    headers::Segment,
-    packet::CapturedPacket,
     record::{ContentType, RECORD_HEADER_LEN, RecordHeader},
-    start::{Speaker, Start, payload_start},
+    start::{Speaker, Start},
 };
 
 use super::{
+    arrival::{Piece, start_of},
     records::{Records, Sink},
     unit::{SSL2_HEADER_LEN, Unit, next_unit, ssl2_item},
 };
@@ -47,33 +46,6 @@ impl Sync {
     const fn is_placed(self) -> bool {
         matches!(self, Self::Start | Self::InStep)
     }
-}
-
-/// A segment of this direction.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece<'a> {
-    pub(super) at: Timestamp,
-    pub(super) sequence: u32,
-    /// Captured payload.
-    pub(super) bytes: &'a [u8],
-    /// Payload on the wire.
-    pub(super) length: u32,
-    pub(super) start: Start,
-}
-
-/// What a payload starts with, by the kernel's own test.
-pub(super) fn start_of(bytes: &[u8], length: u32) -> Start {
-    let segment = Segment {
-        ip_offset: 0,
-        tcp_offset: 0,
-        payload_offset: 0,
-        payload_len: length as usize,
-        tcp_flags: 0,
-    };
-    if length == 0 {
-        return Start::Empty;
-    }
-    payload_start(&CapturedPacket::from(bytes), &segment).unwrap_or(Start::Other)
 }
 
 /// One direction.

@@ -121,11 +121,11 @@ impl<'a> Told<'_, '_> {
 impl Story {
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
-        let client = self.client_hello.as_ref().map_or(0, |it| boxed(it) + it.memory());
-        let server = self.server_hello.as_ref().map_or(0, |it| boxed(it) + it.memory());
+        let client = self.client_hello.as_deref().map_or(0, |it| boxed(it) + it.memory());
+        let server = self.server_hello.as_deref().map_or(0, |it| boxed(it) + it.memory());
         let chains = self
             .certificates
-            .as_ref()
+            .as_deref()
             .map_or(0, |it| boxed(it) + it.iter().flatten().map(Chain::memory).sum::<usize>());
         client + server + chains + self.history.memory()
     }

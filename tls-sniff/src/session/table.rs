@@ -3,11 +3,11 @@
 use tls_sniff_common::{event::Event, record::ContentType, start::Start};
 
 use super::{
-    connection::{Arrival, Connection, GiveUp},
+    arrival::{Arrival, start_of},
+    connection::{Connection, GiveUp},
     index::Index,
     interfaces::Shared,
     key::Key,
-    side::start_of,
     story::{Audience, Observe},
     turns::{self, Queued, Turns},
     unknown::ALLOCATION,
@@ -39,7 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1 << 17,
-            bytes: 48 << 20,
+            bytes: 54 << 20,
             silence: 30_000_000_000,
             application_data: false,
             per_interface: false,
