@@ -184,8 +184,8 @@ impl Stream {
     /// Gives back memory that nothing is in.
     fn let_go(&mut self) {
         self.cut = self.held.as_ref().is_some_and(|held| !held.holes.is_empty());
-        let empty = |held: &Box<Held>| held.buffer.is_empty() && held.pending.is_empty();
-        if !self.cut && self.held.as_ref().is_some_and(empty) {
+        let empty = |held: &Held| held.buffer.is_empty() && held.pending.is_empty();
+        if !self.cut && self.held.as_deref().is_some_and(empty) {
             self.held = None;
         }
     }
