@@ -1,4 +1,4 @@
-//! A packet that carries no handshake costs no allocation in user space.
+//! A packet that carries no handshake costs no allocation in user space, and a connection that waits little memory.
 
 use std::process::ExitCode;
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         test("no_allocation_without_a_handshake", &[], without_a_handshake),
         test("no_allocation_behind_a_handshake", &[], behind_a_handshake),
         test("no_allocation_for_duplicates", &[], duplicates),
+        test("a_connection_that_waits_is_small", &[], waiting),
     ])
 }
 
@@ -123,6 +124,29 @@ fn behind_a_handshake() -> Result<()> {
     // What sessions still know of the connection swallows it.
     ensure!(emitted > 4 && run.told == before, "{emitted} events, {} told", run.told - before);
     ensure!(measured.count_total == 0, "{emitted} events: {measured:?}");
+    Ok(())
+}
+
+/// Connections of which only the ClientHello was seen: what they take, and what they are accounted for.
+fn waiting() -> Result<()> {
+    const CONNECTIONS: u16 = 10_000;
+    let hello = client_hello();
+    let mut run = Run::new();
+    // What is worked out once, and shared.
+    run.take(&client(1, 1000, &hello));
+    let frames: Vec<Vec<u8>> =
+        (2..CONNECTIONS + 2).map(|port| client(port, 1000, &hello)).collect();
+    let accounted = run.sessions.memory();
+    let measured = allocation_counter::measure(|| {
+        for frame in &frames {
+            run.take(frame);
+        }
+    });
+    ensure!(run.sessions.len() == usize::from(CONNECTIONS) + 1, "{}", run.sessions.len());
+    let accounted = (run.sessions.memory() - accounted) / usize::from(CONNECTIONS);
+    let taken = usize::try_from(measured.bytes_current)? / usize::from(CONNECTIONS);
+    ensure!(taken < 550, "{taken} bytes");
+    ensure!(accounted.abs_diff(taken) < taken / 5, "{accounted} bytes accounted, {taken} taken");
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod cli;
 pub mod clock;
 pub mod daemon;
 pub mod dedup;
+mod digits;
 pub mod ending;
 pub mod error;
 pub mod filter;

@@ -80,6 +80,27 @@ impl EventKind {
     pub const DEFAULT: [Self; 5] =
         [Self::ClientHello, Self::ServerHello, Self::Certificate, Self::Alert, Self::Handshake];
 
+    /// The kind of event that tells of a message.
+    #[must_use]
+    pub const fn of(message: &Message<'_>) -> Self {
+        match message {
+            Message::ClientHello(_)
+            | Message::Ssl2ClientHello(_)
+            | Message::Handshake(HandshakeType::CLIENT_HELLO) => Self::ClientHello,
+            Message::ServerHello(_)
+            | Message::Ssl2ServerHello(_)
+            | Message::Handshake(HandshakeType::SERVER_HELLO) => Self::ServerHello,
+            Message::Certificate(_) => Self::Certificate,
+            Message::ServerKeyExchange(_)
+            | Message::Handshake(_)
+            | Message::EncryptedHandshake
+            | Message::UnknownHandshake => Self::HandshakeMessage,
+            Message::Alert(_) | Message::EncryptedAlert | Message::UnknownAlert => Self::Alert,
+            Message::ChangeCipherSpec => Self::ChangeCipherSpec,
+            Message::ApplicationData => Self::ApplicationData,
+        }
+    }
+
     /// The name in events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -94,6 +115,27 @@ impl EventKind {
             Self::ApplicationData => "application_data",
             Self::Segment => "segment",
         }
+    }
+}
+
+/// A set of kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKinds(u16);
+
+impl EventKinds {
+    /// All of them.
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// Those in a list.
+    #[must_use]
+    pub fn of(kinds: &[EventKind]) -> Self {
+        Self(kinds.iter().fold(0, |set, kind| set | 1 << *kind as u16))
+    }
+
+    /// Whether a kind is one of them.
+    #[must_use]
+    pub const fn contains(self, kind: EventKind) -> bool {
+        self.0 & 1 << kind as u16 != 0
     }
 }
 
@@ -276,21 +318,6 @@ impl MessageObservation<'_> {
     /// The kind of event.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
-        match self.said.message {
-            Message::ClientHello(_)
-            | Message::Ssl2ClientHello(_)
-            | Message::Handshake(HandshakeType::CLIENT_HELLO) => EventKind::ClientHello,
-            Message::ServerHello(_)
-            | Message::Ssl2ServerHello(_)
-            | Message::Handshake(HandshakeType::SERVER_HELLO) => EventKind::ServerHello,
-            Message::Certificate(_) => EventKind::Certificate,
-            Message::ServerKeyExchange(_)
-            | Message::Handshake(_)
-            | Message::EncryptedHandshake
-            | Message::UnknownHandshake => EventKind::HandshakeMessage,
-            Message::Alert(_) | Message::EncryptedAlert | Message::UnknownAlert => EventKind::Alert,
-            Message::ChangeCipherSpec => EventKind::ChangeCipherSpec,
-            Message::ApplicationData => EventKind::ApplicationData,
-        }
+        EventKind::of(&self.said.message)
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
     observation::{
-        CaptureCounters, CaptureStats, Ends, EventKind, Observation, PipelineCounters, Seen,
-        SegmentObservation, Stats, StatsReason,
+        CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, PipelineCounters,
+        Seen, SegmentObservation, Stats, StatsReason,
     },
     recorder::Recorder,
     selection::Selection,
@@ -127,12 +127,16 @@ impl Pipeline {
         let capture =
             sinks.capture.map(|capture| Capture::start(capture, when_full)).transpose()?;
         let lines = sinks.formatter.map(lines).transpose().map_err(no_thread)?;
+        let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
+        // Comments and filters for handshakes ask for more than is written.
+        let all = capture.is_some() || !selection.takes_all_lines();
+        let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
         let limits = Limits {
+            kinds,
             application_data: options.application_data(),
             per_interface: !options.dedup,
             ..Limits::default()
         };
-        let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
         let outlets = Outlets {
             options,
             lines,

@@ -17,8 +17,10 @@
 
 #![forbid(unsafe_code)]
 
+mod arrival;
 mod connection;
 mod history;
+mod index;
 mod interfaces;
 mod key;
 mod progress;
@@ -28,6 +30,8 @@ mod story;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unit;
+mod unknown;
 
 pub use table::{Limits, SessionCounters, Sessions};

@@ -231,14 +231,14 @@ impl HandshakeFilter {
     }
 
     fn wants_hello(&self, client: &ClientFacts) -> bool {
-        let name = client.sni.as_deref().map_or(Cow::Borrowed(""), String::from_utf8_lossy);
-        let ja4 = client.fingerprints.as_ref().map_or("", |prints| &prints.ja4);
+        let name = client.sni().map_or(Cow::Borrowed(""), String::from_utf8_lossy);
+        let ja4 = client.fingerprints.as_ref().map(|prints| prints.ja4());
+        let ja4 = ja4.as_deref().unwrap_or_default();
         wants(&self.sni, iter::once(&*name)) && wants(&self.ja4, iter::once(ja4))
     }
 
     fn offers(&self, client: &ClientFacts) -> bool {
-        let offered: Vec<_> =
-            client.alpn.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        let offered: Vec<_> = client.alpn().map(String::from_utf8_lossy).collect();
         if offered.is_empty() {
             return wants(&self.alpn, iter::once(""));
         }

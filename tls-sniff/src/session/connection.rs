@@ -7,32 +7,43 @@ use tls_sniff_common::{
 };
 
 use super::{
-    interfaces::Interfaces,
-    key::Key,
+    arrival::{Arrival, How},
+    interfaces::{Interfaces, Last, Shared},
+    key::{Key, Stored},
     progress::Close,
-    side::{Piece, Side},
+    side::Side,
     story::{Observe, Story, Told},
+    unknown::Nanoseconds,
 };
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
-    observation::{HandshakeObservation, Observation, Outcome, Party, Seen},
+    observation::{EventKind, HandshakeObservation, Observation, Outcome, Party, Seen},
     tls::message::Partial,
 };
 
 /// A connection in its handshake.
 #[derive(Debug)]
 pub(super) struct Connection {
-    key: Key,
-    interfaces: Interfaces,
+    key: Stored,
     sides: [Side; 2],
     story: Story,
-    first: Seen,
-    last: Seen,
+    interfaces: Interfaces,
+    last_on: Last,
+    first: Timestamp,
+    last: Timestamp,
+    /// How its first segment was seen, and how its last one.
+    first_seen: How,
+    last_seen: How,
+    /// Bytes that it is accounted for.
+    pub(super) accounted: u32,
     /// The last event's time on the kernel's clock.
     last_clock: u64,
-    /// When its SYN and SYN-ACK were seen, on the packets' clock.
-    tcp: Option<TcpTimes>,
+    /// From its SYN to the SYN-ACK, on the packets' clock.
+    syn_to_syn_ack: Nanoseconds,
+    syn_ack_to_hello: Nanoseconds,
+    /// Those two were looked for.
+    timed: bool,
     /// FIN or RST was seen.
     close: Option<Close>,
     /// Both sides have sent FIN, or the server RST: nothing more will come.
@@ -41,43 +52,51 @@ pub(super) struct Connection {
     over: bool,
 }
 
-/// Times of the TCP handshake.
-#[derive(Clone, Copy, Debug)]
-struct TcpTimes {
-    syn_to_syn_ack: Option<i64>,
-    syn_ack_to_hello: Option<i64>,
-}
+// A hundred thousand of them are at hand on a busy host.
+const _: () = assert!(size_of::<Connection>() <= 312);
 
 impl Connection {
     pub(super) fn new(key: Key, seen: Seen) -> Self {
         Self {
-            key,
-            interfaces: Interfaces::default(),
+            key: Stored::of(&key),
             sides: <[Side; 2]>::default(),
-            story: Story { community_id: key.community_id(), ..Story::default() },
-            first: seen,
-            last: seen,
+            story: Story::default(),
+            interfaces: Interfaces::default(),
+            last_on: 0,
+            first: seen.timestamp,
+            last: seen.timestamp,
+            first_seen: How::of(seen),
+            last_seen: How::of(seen),
+            accounted: 0,
             last_clock: 0,
-            tcp: None,
+            syn_to_syn_ack: Nanoseconds::UNKNOWN,
+            syn_ack_to_hello: Nanoseconds::UNKNOWN,
+            timed: false,
             close: None,
             ended: false,
             over: false,
         }
     }
 
-    /// Heap bytes held, and its own.
+    /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
         let [one, other] = &self.sides;
-        size_of::<Self>()
-            + self.interfaces.memory()
-            + one.memory()
-            + other.memory()
-            + self.story.memory()
+        self.key.memory() + one.memory() + other.memory() + self.story.memory()
+    }
+
+    /// Whether it is the one with this key.
+    pub(super) fn is_of(&self, key: &Key) -> bool {
+        self.key() == *key
+    }
+
+    /// Between whom.
+    pub(super) fn key(&self) -> Key {
+        self.key.key()
     }
 
     /// When its last segment was seen.
     pub(super) const fn last_seen(&self) -> Timestamp {
-        self.last.timestamp
+        self.last
     }
 
     /// Whether its outcome is known.
@@ -93,7 +112,8 @@ impl Connection {
     }
 
     /// Whether an event begins another connection between the same ends.
-    pub(super) fn is_succeeded_by(&self, event: &Event<'_>, start: Start, side: usize) -> bool {
+    pub(super) fn is_succeeded_by(&self, arrival: &Arrival<'_>) -> bool {
+        let Arrival { event, side, start, .. } = *arrival;
         if event.header.syn_time > self.last_clock {
             return true;
         }
@@ -104,28 +124,26 @@ impl Connection {
 
     /// Whether a segment starts behind all that its side has sent.
     pub(super) fn is_new(&self, event: &Event<'_>, side: usize) -> bool {
-        let end = self.sides.get(side).and_then(|side| side.range).map(|(_, end)| end);
+        let end = self.sides.get(side).and_then(Side::range).map(|(_, end)| end);
         end.is_none_or(|end| event.header.tcp_sequence.wrapping_sub(end).cast_signed() >= 0)
     }
 
     /// Takes a segment. Returns whether it held more messages than are taken of one.
     pub(super) fn event(
         &mut self,
-        event: &Event<'_>,
-        side: usize,
-        start: Start,
-        on: SeenOn<'_>,
-        seen: Seen,
-        observe: Observe<'_>,
+        arrival: &Arrival<'_>,
+        shared: &mut Shared,
+        observe: Observe<'_, '_>,
     ) -> bool {
+        let Arrival { event, side, start, on, seen } = *arrival;
         let header = &event.header;
         // Far from all that was seen it is somebody else's, or made to mislead.
         let near = self.sides.get(side).is_some_and(|side| side.is_near(header.tcp_sequence));
         if self.is_over() || !near {
             return false;
         }
-        self.interfaces.add(on);
-        self.last = seen;
+        self.last_on = self.interfaces.add(on, shared);
+        (self.last, self.last_seen) = (seen.timestamp, How::of(seen));
         // What connects or only acknowledges may be the next connection's: its hello tells by the time of its SYN.
         if header.payload_len > 0 {
             self.last_clock = header.timestamp.max(self.last_clock);
@@ -149,56 +167,29 @@ impl Connection {
         let syn = u32::from(header.tcp_flags & flags::SYN != 0);
         let mut crowded = false;
         if header.payload_len > 0 {
-            let piece = Piece {
-                at: seen.timestamp,
-                sequence: header.tcp_sequence.wrapping_add(syn),
-                bytes: event.payload,
-                length: header.payload_len,
-                start,
-            };
             let silent = peer.is_silent();
-            let mut told = Told {
-                key: &self.key,
-                on,
-                side,
-                seen,
-                silent,
-                story: &mut self.story,
-                observe,
-                messages: 0,
-            };
+            let Self { key, story, .. } = self;
+            let mut told = Told { key: &*key, on, side, seen, silent, story, observe, messages: 0 };
+            let piece = arrival.piece(header.tcp_sequence.wrapping_add(syn));
             ours.segment(&piece, &mut |item| told.item(item));
             crowded = told.is_crowded();
+            self.share_version();
         }
-        self.share_version();
         self.take_close(event, side);
         self.decide(seen.timestamp, observe);
         crowded
     }
 
     /// Takes the only segment that will ever be looked at of a connection whose handshake is not followed.
-    pub(super) fn alone(
-        mut self,
-        event: &Event<'_>,
-        side: usize,
-        start: Start,
-        on: SeenOn<'_>,
-        seen: Seen,
-        observe: Observe<'_>,
-    ) -> bool {
+    pub(super) fn alone(mut self, arrival: &Arrival<'_>, observe: Observe<'_, '_>) -> bool {
+        let Arrival { event, side, on, seen, .. } = *arrival;
         let sequence = event.header.tcp_sequence;
-        let piece = Piece {
-            at: seen.timestamp,
-            sequence,
-            bytes: event.payload,
-            length: event.header.payload_len,
-            start,
-        };
         let Self { key, sides, story, .. } = &mut self;
-        let mut told = Told { key, on, side, seen, silent: true, story, observe, messages: 0 };
+        let mut told =
+            Told { key: &*key, on, side, seen, silent: true, story, observe, messages: 0 };
         if let Some(ours) = sides.get_mut(side) {
             ours.join_midway(sequence);
-            ours.segment(&piece, &mut |item| told.item(item));
+            ours.segment(&arrival.piece(sequence), &mut |item| told.item(item));
             ours.finish(Partial::Lost, &mut |item| told.item(item));
         }
         told.is_crowded()
@@ -206,16 +197,15 @@ impl Connection {
 
     fn take_times(&mut self, event: &Event<'_>) {
         let header = &event.header;
-        if self.tcp.is_some() || header.syn_time == 0 {
+        if self.timed || header.syn_time == 0 {
             return;
         }
         let between = |from: u64, to: u64| {
             (from != 0 && to >= from).then(|| i64::try_from(to - from).unwrap_or(i64::MAX))
         };
-        self.tcp = Some(TcpTimes {
-            syn_to_syn_ack: between(header.syn_time, header.syn_ack_time),
-            syn_ack_to_hello: between(header.syn_ack_time, header.timestamp),
-        });
+        self.timed = true;
+        self.syn_to_syn_ack = between(header.syn_time, header.syn_ack_time).into();
+        self.syn_ack_to_hello = between(header.syn_ack_time, header.timestamp).into();
     }
 
     /// Both directions must know from when on the other's choice encrypts.
@@ -258,8 +248,8 @@ impl Connection {
     }
 
     /// Says how it ended if that is known.
-    fn decide(&mut self, now: Timestamp, observe: Observe<'_>) {
-        if self.story.client.is_none() {
+    fn decide(&mut self, now: Timestamp, observe: Observe<'_, '_>) {
+        if self.story.client().is_none() {
             return;
         }
         let outcome = match (self.story.progress.outcome(), self.close) {
@@ -283,12 +273,12 @@ impl Connection {
     }
 
     fn server(&self) -> Option<&Side> {
-        self.story.client.and_then(|client| self.sides.get(1 - client))
+        self.story.client().and_then(|client| self.sides.get(1 - client))
     }
 
     /// Whether the server's first bytes are no TLS.
     fn answered_by_other(&self) -> bool {
-        self.server().is_some_and(Side::is_not_tls) && self.story.server_hello.is_none()
+        self.server().is_some_and(Side::is_not_tls) && !self.story.answered
     }
 
     /// Whether it goes on in that way.
@@ -297,15 +287,15 @@ impl Connection {
     }
 
     /// Reports what is left of messages that will not become whole.
-    fn flush(&mut self, why: Partial, observe: Observe<'_>) {
+    fn flush(&mut self, why: Partial, observe: Observe<'_, '_>) {
         let [first, second] = &mut self.sides;
         let silent = [second.is_silent(), first.is_silent()];
         for ((side, ours), silent) in [first, second].into_iter().enumerate().zip(silent) {
             let mut told = Told {
                 key: &self.key,
-                on: SeenOn::one(self.interfaces.last()),
+                on: SeenOn::one(self.interfaces.last(self.last_on)),
                 side,
-                seen: self.last,
+                seen: self.last_seen.at(self.last),
                 silent,
                 story: &mut self.story,
                 observe,
@@ -316,13 +306,13 @@ impl Connection {
     }
 
     /// It is not waited for any longer, and why.
-    pub(super) fn give_up(&mut self, why: GiveUp, now: Timestamp, observe: Observe<'_>) {
+    pub(super) fn give_up(&mut self, why: GiveUp, now: Timestamp, observe: Observe<'_, '_>) {
         if self.is_over() {
             return;
         }
         let partial = if why == GiveUp::Memory { Partial::Memory } else { Partial::End };
         self.flush(partial, observe);
-        let Some(client) = self.story.client else {
+        let Some(client) = self.story.client() else {
             // Something overtook a hello that never came.
             self.over = true;
             return;
@@ -354,44 +344,56 @@ impl Connection {
         first.missing.or(second.missing).or(self.story.partial)
     }
 
-    fn conclude(&mut self, outcome: Outcome, now: Timestamp, observe: Observe<'_>) {
+    fn conclude(&mut self, outcome: Outcome, now: Timestamp, observe: Observe<'_, '_>) {
         self.over = true;
-        let Some(client) = self.story.client else { return };
+        if observe.wants(EventKind::Handshake) {
+            self.tell(outcome, now, observe);
+        }
+        // What stays only tells late segments from new connections.
+        for side in &mut self.sides {
+            side.forget();
+        }
+        self.story.forget();
+    }
+
+    fn tell(&self, outcome: Outcome, now: Timestamp, observe: Observe<'_, '_>) {
+        let Some(client) = self.story.client() else { return };
         let story = &self.story;
         let (Some(client_side), Some(server_side)) =
             (self.sides.get(client), self.sides.get(1 - client))
         else {
             return;
         };
-        let [first, second] = self.key.addresses();
+        let key = self.key();
+        let [first, second] = key.addresses();
         let (client_address, server_address) =
             if client == 0 { (first, second) } else { (second, first) };
-        let certificates = |side: usize| story.certificates.get(side).and_then(Option::as_ref);
+        let certificates = |side: usize| story.certificates(side);
         let weaknesses = story.weaknesses(now);
-        let completed = story.progress.completed.filter(|_| outcome == Outcome::Completed);
+        let completed = story.progress.completed().filter(|_| outcome == Outcome::Completed);
         let missing = self
             .missing()
-            .or_else(|| (!story.asked && story.server_hello.is_some()).then_some(Partial::Lost))
+            .or_else(|| (!story.asked && story.answered).then_some(Partial::Lost))
             .filter(|missing| *missing != Partial::End || outcome != Outcome::Completed);
         let names = self.interfaces.names();
-        observe(&Observation::Handshake(HandshakeObservation {
+        (observe.tell)(&Observation::Handshake(HandshakeObservation {
             timestamp: now,
-            first: self.first,
+            first: self.first_seen.at(self.first),
             on: SeenOn::all(&names),
             client: client_address,
             server: server_address,
-            community_id: &story.community_id,
-            client_hello: story.client_hello.as_ref(),
-            server_hello: story.server_hello.as_ref(),
+            community_id: key.community_id().as_str(),
+            client_hello: story.client_hello.as_deref(),
+            server_hello: story.server_hello.as_deref(),
             version: story.version(),
             hello_retry_request: story.hello_retry_request,
             group: story.group,
             resumed: story.resumed(),
             server_certificates: certificates(1 - client),
             client_certificates: certificates(client),
-            syn_to_syn_ack: self.tcp.and_then(|times| times.syn_to_syn_ack),
-            syn_ack_to_hello: self.tcp.and_then(|times| times.syn_ack_to_hello),
-            duration: completed.map(|at| at.0.saturating_sub(self.first.timestamp.0).max(0)),
+            syn_to_syn_ack: self.syn_to_syn_ack.get(),
+            syn_ack_to_hello: self.syn_ack_to_hello.get(),
+            duration: completed.map(|at| at.0.saturating_sub(self.first.0).max(0)),
             bytes: [client_side.bytes(), server_side.bytes()],
             history: story.history.as_str(),
             outcome,
@@ -399,11 +401,6 @@ impl Connection {
             partial: missing,
             overlap: client_side.conflict || server_side.conflict,
         }));
-        // What stays only tells late segments from new connections.
-        for side in &mut self.sides {
-            side.forget();
-        }
-        self.story.forget();
     }
 }
 

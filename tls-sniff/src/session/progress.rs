@@ -18,7 +18,7 @@ use crate::{
     tls::{alert::Alert, handshake::HandshakeType, message::Message, names::AlertDescription},
 };
 
-use super::{records::Item, unit::SSL_2_0};
+use super::{records::Item, unit::SSL_2_0, unknown::Nanoseconds};
 
 /// The shortest record that can hold a Finished of TLS 1.3: 4 + 32 + 1 bytes and the shortest tag.
 const SHORTEST_FINISHED: u16 = 4 + 32 + 1 + 8;
@@ -60,10 +60,10 @@ pub(super) struct Progress {
     client: Said,
     server: Said,
     /// When the handshake was over.
-    pub(super) completed: Option<Timestamp>,
+    completed: Nanoseconds,
     /// What was seen is what a completed handshake would look like as well: one side went on to application
     /// data and nothing of the other was seen so far, or early data hides where it ended.
-    perhaps: Option<Timestamp>,
+    perhaps: Nanoseconds,
     early_data_ended: bool,
     /// TLS 1.3: the client is through; what the server says first after that decides.
     settling: bool,
@@ -86,6 +86,11 @@ pub(super) enum Close {
 }
 
 impl Progress {
+    /// When the handshake was over.
+    pub(super) fn completed(&self) -> Option<Timestamp> {
+        self.completed.at()
+    }
+
     pub(super) const fn is_tls_1_3(&self) -> bool {
         matches!(self.version, Some(0x0304 | 0x7f00..=0x7fff))
     }
@@ -95,7 +100,7 @@ impl Progress {
     /// it has heard the client out, which nobody can tell.
     pub(super) fn wraps_handshake(&self, party: Party) -> bool {
         let early = party == Party::Client && self.early_data && !self.early_data_ended;
-        self.is_tls_1_3() && self.completed.is_none() && !early
+        self.is_tls_1_3() && self.completed().is_none() && !early
     }
 
     /// Takes what `party` said at `at`; `peer_silent`: nothing of the other side was ever seen.
@@ -106,7 +111,7 @@ impl Progress {
             Message::Handshake(HandshakeType::FINISHED) => self.finished(party, at),
             Message::ApplicationData => self.data(party, item.record.length, at, peer_silent),
             Message::Alert(alert) => self.alert(party, Some(*alert)),
-            Message::EncryptedAlert | Message::UnknownAlert if self.completed.is_none() => {
+            Message::EncryptedAlert | Message::UnknownAlert if self.completed().is_none() => {
                 self.alert(party, None);
             }
             _ => {}
@@ -166,7 +171,7 @@ impl Progress {
     /// An application data record of TLS 1.3: anything at all, but its length says something.
     fn encrypted(&mut self, party: Party, length: u16, at: Timestamp) {
         let alert = ALERT.contains(&length);
-        match (party, self.completed) {
+        match (party, self.completed()) {
             (Party::Client, None) if self.early_data && !self.early_data_ended => {
                 self.perhaps.get_or_insert(at);
                 self.early_data_ended = END_OF_EARLY_DATA.contains(&length);
@@ -194,7 +199,7 @@ impl Progress {
     /// The client has said its last word of the handshake.
     fn client_finished(&mut self, at: Timestamp) {
         self.suspect = None;
-        self.completed = Some(at);
+        self.completed = Nanoseconds::of(at.0);
         self.settling = true;
     }
 
@@ -208,12 +213,12 @@ impl Progress {
     /// The outcome, if what was said so far decides it.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         if let Some((by, Some(alert))) = self.alert
-            && (self.completed.is_none() || self.settling)
+            && (self.completed().is_none() || self.settling)
             && !alert.is_warning()
         {
             return Some(Outcome::Alert { by, alert: Some(alert) });
         }
-        (self.completed.is_some() && !self.settling).then_some(Outcome::Completed)
+        (self.completed().is_some() && !self.settling).then_some(Outcome::Completed)
     }
 
     /// Whether only silence is missing to call it completed.
@@ -223,7 +228,7 @@ impl Progress {
 
     /// Nothing of one side was ever seen: what the other one did must tell.
     pub(super) fn trust_one_side(&mut self) {
-        if let Some(at) = self.perhaps {
+        if let Some(at) = self.perhaps.at() {
             self.complete(at);
         }
     }
@@ -234,7 +239,7 @@ impl Progress {
         if self.early_data && !reset && self.alert_that_ends().is_none() {
             self.trust_one_side();
         }
-        match (self.suspect, self.completed, self.alert_that_ends()) {
+        match (self.suspect, self.completed(), self.alert_that_ends()) {
             // Whoever closes first: a client that reads the server's alert may be faster than the server.
             (Some(by), _, _) => Outcome::ProbableEncryptedAlert { by },
             // It has not said a word since the client's last.
@@ -253,7 +258,7 @@ impl Progress {
 
     /// The outcome when nothing more will be seen.
     pub(super) fn given_up(&self, otherwise: Outcome) -> Outcome {
-        match (self.completed, self.alert_that_ends()) {
+        match (self.completed(), self.alert_that_ends()) {
             (Some(_), _) => Outcome::Completed,
             (None, Some((by, alert))) => Outcome::Alert { by, alert },
             (None, None) if self.is_untold() => Outcome::Partial,

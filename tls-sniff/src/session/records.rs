@@ -10,6 +10,7 @@
 
 use tls_sniff_common::record::{ContentType, RecordHeader};
 
+use super::unknown::ALLOCATION;
 use crate::tls::{
     alert::{Alert, PLAINTEXT_LEN},
     handshake::{
@@ -42,12 +43,17 @@ struct Start {
     records: u16,
 }
 
+/// The start of a message that goes on in the next record.
+#[derive(Debug)]
+struct Begun {
+    message: Vec<u8>,
+    start: Start,
+}
+
 /// The record layer of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// The start of a message that goes on in the next record.
-    message: Vec<u8>,
-    start: Option<Start>,
+    begun: Option<Box<Begun>>,
     /// ChangeCipherSpec was seen.
     changed: bool,
     /// The negotiated version is TLS 1.2 or older, so ChangeCipherSpec begins encryption; if known.
@@ -60,8 +66,9 @@ pub(super) struct Records {
 
 impl Records {
     /// Heap bytes held.
-    pub(super) const fn memory(&self) -> usize {
-        self.message.capacity()
+    pub(super) fn memory(&self) -> usize {
+        let begun = self.begun.as_ref();
+        begun.map_or(0, |begun| size_of::<Begun>() + 2 * ALLOCATION + begun.message.capacity())
     }
 
     /// Whether the last record was application data: only such ones follow, and encrypted alerts.
@@ -101,10 +108,9 @@ impl Records {
 
     fn handshake(&mut self, start: Start, fragment: &[u8], sink: Sink<'_>) {
         let encrypted = self.changed && self.legacy == Some(true);
-        if !encrypted && !self.message.is_empty() {
-            return self.go_on(fragment, sink);
+        if let Some(begun) = self.begun.take().filter(|_| !encrypted) {
+            return self.go_on(*begun, fragment, sink);
         }
-        self.message = Vec::new();
         match self.protection(fragment) {
             Protection::Plaintext => {
                 let taken = report(fragment, start, sink);
@@ -135,12 +141,10 @@ impl Records {
     }
 
     /// A record that goes on with a message.
-    fn go_on(&mut self, fragment: &[u8], sink: Sink<'_>) {
-        let mut message = std::mem::take(&mut self.message);
+    fn go_on(&mut self, begun: Begun, fragment: &[u8], sink: Sink<'_>) {
+        let Begun { mut message, mut start } = begun;
         message.extend_from_slice(fragment);
-        let Some(start) = &mut self.start else { return };
         start.records = start.records.saturating_add(1);
-        let start = *start;
         let taken = report(&message, start, sink);
         message.drain(..taken);
         self.keep_message(message, start, sink);
@@ -153,12 +157,11 @@ impl Records {
     }
 
     /// Keeps the start of a message for the next record, unless its length cannot be believed.
-    fn keep_message(&mut self, rest: Vec<u8>, start: Start, sink: Sink<'_>) {
+    fn keep_message(&mut self, message: Vec<u8>, start: Start, sink: Sink<'_>) {
         let believed =
-            messages(&rest).next().is_none_or(|message| message.length <= MAX_MESSAGE_LEN);
+            messages(&message).next().is_none_or(|message| message.length <= MAX_MESSAGE_LEN);
         if believed {
-            self.message = rest;
-            self.start = Some(start);
+            self.begun = (!message.is_empty()).then(|| Box::new(Begun { message, start }));
         } else {
             self.resynced = true;
             let malformed = Some(ParseError::Invalid("message length"));
@@ -175,20 +178,21 @@ impl Records {
         sink: Sink<'_>,
     ) {
         let resynced = std::mem::replace(&mut self.resynced, true);
-        let message = std::mem::take(&mut self.message);
+        let begun = self.begun.take();
         match unread {
             Some((record, fragment, sequence)) if record.content_type == ContentType::Handshake => {
                 let start = Start { record, sequence, records: 1 };
-                if message.is_empty() {
-                    self.flush_handshake(start, fragment, why, resynced, sink);
-                } else {
-                    let whole = [message.as_slice(), fragment].concat();
-                    flush_messages(&whole, self.start.unwrap_or(start), why, sink);
+                match begun {
+                    None => self.flush_handshake(start, fragment, why, resynced, sink),
+                    Some(begun) => {
+                        let whole = [begun.message.as_slice(), fragment].concat();
+                        flush_messages(&whole, begun.start, why, sink);
+                    }
                 }
             }
             unread => {
-                if let (false, Some(start)) = (message.is_empty(), self.start) {
-                    flush_messages(&message, start, why, sink);
+                if let Some(begun) = begun {
+                    flush_messages(&begun.message, begun.start, why, sink);
                 }
                 if let Some((record, fragment, sequence)) = unread {
                     let start = Start { record, sequence, records: 1 };

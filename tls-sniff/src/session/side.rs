@@ -2,13 +2,12 @@
 
 use tls_sniff_common::{
     gate::EARLY_WINDOW,
-    headers::Segment,
-    packet::CapturedPacket,
     record::{ContentType, RECORD_HEADER_LEN, RecordHeader},
-    start::{Speaker, Start, payload_start},
+    start::{Speaker, Start},
 };
 
 use super::{
+    arrival::{Piece, start_of},
     records::{Records, Sink},
     unit::{SSL2_HEADER_LEN, Unit, next_unit, ssl2_item},
 };
@@ -42,45 +41,25 @@ enum Sync {
     NotTls,
 }
 
-/// A segment of this direction.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece<'a> {
-    pub(super) at: Timestamp,
-    pub(super) sequence: u32,
-    /// Captured payload.
-    pub(super) bytes: &'a [u8],
-    /// Payload on the wire.
-    pub(super) length: u32,
-    pub(super) start: Start,
-}
-
-/// What a payload starts with, by the kernel's own test.
-pub(super) fn start_of(bytes: &[u8], length: u32) -> Start {
-    let segment = Segment {
-        ip_offset: 0,
-        tcp_offset: 0,
-        payload_offset: 0,
-        payload_len: length as usize,
-        tcp_flags: 0,
-    };
-    if length == 0 {
-        return Start::Empty;
+impl Sync {
+    /// Whether records can be read.
+    const fn is_placed(self) -> bool {
+        matches!(self, Self::Start | Self::InStep)
     }
-    payload_start(&CapturedPacket::from(bytes), &segment).unwrap_or(Start::Other)
 }
 
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Side {
     stream: Option<Stream>,
-    sync: Sync,
     pub(super) records: Records,
-    /// Since when bytes are missing.
-    gap_since: Option<Timestamp>,
     /// The highest acknowledgement number of the peer.
-    acknowledged: Option<u32>,
+    acknowledged: u32,
     /// Sequence numbers of the first byte and behind the last, for counting.
-    pub(super) range: Option<(u32, u32)>,
+    range: (u32, u32),
+    has_acknowledged: bool,
+    has_range: bool,
+    sync: Sync,
     /// Something was seen twice and was not the same.
     pub(super) conflict: bool,
     /// Why messages of it are missing.
@@ -90,7 +69,7 @@ pub(super) struct Side {
     /// It was joined in mid-connection: its hello may still come.
     joined: bool,
     /// Segments whose first bytes were no TLS.
-    alien_segments: u32,
+    alien_segments: u8,
 }
 
 impl Side {
@@ -101,7 +80,7 @@ impl Side {
 
     /// Whether nothing was ever seen of it.
     pub(super) const fn is_silent(&self) -> bool {
-        self.range.is_none()
+        !self.has_range
     }
 
     /// Whether its first bytes were no TLS.
@@ -125,9 +104,18 @@ impl Side {
         self.stream.as_ref().is_none_or(|stream| stream.is_near(sequence))
     }
 
+    /// Sequence numbers of the first byte that was seen and behind the last.
+    pub(super) fn range(&self) -> Option<(u32, u32)> {
+        self.has_range.then_some(self.range)
+    }
+
+    fn acknowledged(&self) -> Option<u32> {
+        self.has_acknowledged.then_some(self.acknowledged)
+    }
+
     /// TCP payload bytes by sequence numbers.
     pub(super) fn bytes(&self) -> u32 {
-        self.range.map_or(0, |(first, end)| end.wrapping_sub(first))
+        self.range().map_or(0, |(first, end)| end.wrapping_sub(first))
     }
 
     /// The peer's hello says where this direction's answer starts.
@@ -152,7 +140,7 @@ impl Side {
     /// acknowledged (RFC 9293 section 3.10.7.4, as far as segments tell).
     pub(super) fn is_plausible(&self, sequence: u32) -> bool {
         let early = |acknowledged: u32| sequence.wrapping_sub(acknowledged).cast_signed() < 0;
-        self.is_near(sequence) && !self.acknowledged.is_some_and(early)
+        self.is_near(sequence) && !self.acknowledged().is_some_and(early)
     }
 
     /// Drops all bytes: the connection is over.
@@ -164,8 +152,8 @@ impl Side {
     /// The peer has everything before `sequence`.
     pub(super) fn acknowledge(&mut self, sequence: u32) {
         let newer = |old: u32| sequence.wrapping_sub(old).cast_signed() > 0;
-        if self.is_near(sequence) && self.acknowledged.is_none_or(newer) {
-            self.acknowledged = Some(sequence);
+        if self.is_near(sequence) && self.acknowledged().is_none_or(newer) {
+            (self.acknowledged, self.has_acknowledged) = (sequence, true);
         }
     }
 
@@ -175,6 +163,10 @@ impl Side {
         self.place(piece);
         let first = piece.sequence.wrapping_sub(EARLY_WINDOW);
         let stream = self.stream.get_or_insert_with(|| Stream::new(first));
+        let whole = piece.bytes.len() == piece.length as usize;
+        if whole && self.sync.is_placed() && stream.is_next(piece.sequence) {
+            return self.read_in_place(piece, sink);
+        }
         let inserted = stream.insert(piece.sequence, piece.bytes, piece.length);
         self.conflict |= inserted.conflict;
         if self.sync == Sync::NotTls {
@@ -187,6 +179,17 @@ impl Side {
         self.make_sure();
         self.drain(sink);
         self.look_for_gap(piece.at, sink);
+    }
+
+    /// Takes a segment that is next, with nothing waiting: most are, and most end where a record does.
+    fn read_in_place(&mut self, piece: &Piece<'_>, sink: Sink<'_>) {
+        let read = self.read(piece.bytes, piece.sequence, sink);
+        let Some(stream) = &mut self.stream else { return };
+        stream.advance(read);
+        if let Some(rest) = piece.bytes.get(read..).filter(|rest| !rest.is_empty()) {
+            let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            stream.insert(stream.position(), rest, length);
+        }
     }
 
     /// Says where the handshake starts, or where to go on, if this segment tells.
@@ -236,7 +239,7 @@ impl Side {
 
     /// Whether nothing before a segment was seen.
     fn is_first(&self, piece: &Piece<'_>) -> bool {
-        self.range.is_none_or(|(first, _)| first == piece.sequence)
+        self.range().is_none_or(|(first, _)| first == piece.sequence)
     }
 
     /// Whether a segment repeats what was read or given up, or comes before it.
@@ -264,48 +267,23 @@ impl Side {
 
     fn count(&mut self, piece: &Piece<'_>) {
         let end = piece.sequence.wrapping_add(piece.length);
-        let (first, last) = self.range.unwrap_or((piece.sequence, end));
+        let (first, last) = self.range().unwrap_or((piece.sequence, end));
         let before = |one: u32, other: u32| other.wrapping_sub(one).cast_signed() > 0;
         let first = if before(piece.sequence, first) { piece.sequence } else { first };
-        self.range = Some((first, if before(last, end) { end } else { last }));
+        self.range = (first, if before(last, end) { end } else { last });
+        self.has_range = true;
     }
 
     /// Reads the records that are whole.
     fn drain(&mut self, sink: Sink<'_>) {
-        while matches!(self.sync, Sync::Start | Sync::InStep)
-            && let Some(stream) = &mut self.stream
+        while self.sync.is_placed()
+            && let Some(mut stream) = self.stream.take()
         {
-            let (position, bytes) = (stream.position(), stream.bytes());
-            let first = self.sync == Sync::Start;
-            match next_unit(bytes, first, self.ssl2) {
-                Unit::Record(header, fragment) => {
-                    let fragment = fragment.get(..header.length.into());
-                    let skipped = header.content_type == ContentType::ApplicationData;
-                    match fragment {
-                        Some(fragment) => self.records.record(header, fragment, position, sink),
-                        // Nobody needs its bytes.
-                        None if skipped => self.records.record(header, &[], position, sink),
-                        None => return,
-                    }
-                    stream.advance(RECORD_HEADER_LEN + usize::from(header.length));
-                    self.sync = Sync::InStep;
-                }
-                Unit::Ssl2(record) => {
-                    sink(&ssl2_item(record, position));
-                    stream.advance(SSL2_HEADER_LEN + record.len());
-                    self.ssl2 = true;
-                    self.sync = Sync::InStep;
-                }
-                Unit::NeedMore => return,
-                Unit::Alien => {
-                    self.sync = if first { Sync::NotTls } else { Sync::Lost };
-                    if !first && !self.ssl2 && !self.records.in_data() {
-                        self.missing.get_or_insert(Partial::Lost);
-                    }
-                    self.alien_segments += u32::from(first);
-                    self.records.flush(None, Partial::Lost, sink);
-                    stream.advance(stream.bytes().len());
-                }
+            let read = self.read(stream.bytes(), stream.position(), sink);
+            stream.advance(read);
+            self.stream = Some(stream);
+            if read == 0 {
+                return;
             }
         }
         if matches!(self.sync, Sync::Lost | Sync::NotTls) {
@@ -316,15 +294,54 @@ impl Side {
         }
     }
 
+    /// Reads the records that are whole in `bytes`, the first of which has the sequence number `start`. Returns
+    /// how many bytes are not needed any more, of which the last may not have come yet.
+    fn read(&mut self, bytes: &[u8], start: u32, sink: Sink<'_>) -> usize {
+        let mut read = 0;
+        while self.sync.is_placed() {
+            let position = start.wrapping_add(u32::try_from(read).unwrap_or(u32::MAX));
+            let Some(rest) = bytes.get(read..) else { break };
+            let first = self.sync == Sync::Start;
+            match next_unit(rest, first, self.ssl2) {
+                Unit::Record(header, fragment) => {
+                    let fragment = fragment.get(..header.length.into());
+                    let skipped = header.content_type == ContentType::ApplicationData;
+                    match fragment {
+                        Some(fragment) => self.records.record(header, fragment, position, sink),
+                        // Nobody needs its bytes.
+                        None if skipped => self.records.record(header, &[], position, sink),
+                        None => break,
+                    }
+                    read += RECORD_HEADER_LEN + usize::from(header.length);
+                    self.sync = Sync::InStep;
+                }
+                Unit::Ssl2(record) => {
+                    sink(&ssl2_item(record, position));
+                    read += SSL2_HEADER_LEN + record.len();
+                    self.ssl2 = true;
+                    self.sync = Sync::InStep;
+                }
+                Unit::NeedMore => break,
+                Unit::Alien => {
+                    self.sync = if first { Sync::NotTls } else { Sync::Lost };
+                    if !first && !self.ssl2 && !self.records.in_data() {
+                        self.missing.get_or_insert(Partial::Lost);
+                    }
+                    self.alien_segments = self.alien_segments.saturating_add(u8::from(first));
+                    self.records.flush(None, Partial::Lost, sink);
+                    read = bytes.len();
+                }
+            }
+        }
+        read
+    }
+
     /// Gives up bytes that nobody will send again.
     fn look_for_gap(&mut self, now: Timestamp, sink: Sink<'_>) {
-        let Some(stream) = &self.stream else { return };
-        let Some(gap) = stream.gap().filter(|_| !self.is_unplaced()) else {
-            self.gap_since = None;
-            return;
-        };
-        let since = *self.gap_since.get_or_insert(now);
-        let acknowledged = self.acknowledged.is_some_and(|sequence| stream.misses(sequence));
+        let (acknowledged, unplaced) = (self.acknowledged(), self.is_unplaced());
+        let Some(stream) = &mut self.stream else { return };
+        let Some((gap, since)) = stream.gap_since(now, unplaced) else { return };
+        let acknowledged = acknowledged.is_some_and(|sequence| stream.misses(sequence));
         let waited = stream.pending() > GAP_BYTES || now.0.saturating_sub(since.0) > GAP_LIMIT;
         match gap {
             Gap::Cut => self.give_up(Partial::CaptureLimit, sink),
@@ -356,8 +373,8 @@ impl Side {
                 .wrapping_add(u32::try_from(RECORD_HEADER_LEN).unwrap_or_default())
         });
         self.flush_record(why, sink);
-        self.gap_since = None;
         let Some(stream) = &mut self.stream else { return };
+        stream.gap_is_given_up();
         let behind = |end: &u32| {
             stream.gap_end().is_some_and(|gap| end.wrapping_sub(gap).cast_signed() >= 0)
         };

@@ -1,19 +1,21 @@
 //! The connections that are in their handshake, within limits.
 
-use std::collections::{BTreeMap, HashMap};
-
 use tls_sniff_common::{event::Event, record::ContentType, start::Start};
 
 use super::{
+    arrival::{Arrival, start_of},
     connection::{Connection, GiveUp},
+    index::Index,
+    interfaces::Shared,
     key::Key,
-    side::start_of,
-    story::Observe,
+    story::{Audience, Observe},
+    turns::{self, Queued, Turns},
+    unknown::ALLOCATION,
 };
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
-    observation::{Observation, Seen},
+    observation::{EventKinds, Observation, Seen},
 };
 
 /// What the table may hold.
@@ -29,16 +31,19 @@ pub struct Limits {
     pub application_data: bool,
     /// Whether a connection that is seen on two interfaces is two.
     pub per_interface: bool,
+    /// The kinds of observations that anybody asks for: no others are made.
+    pub kinds: EventKinds,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1 << 16,
-            bytes: 64 << 20,
+            connections: 1 << 17,
+            bytes: 54 << 20,
             silence: 30_000_000_000,
             application_data: false,
             per_interface: false,
+            kinds: EventKinds::ALL,
         }
     }
 }
@@ -55,10 +60,13 @@ const OVER: usize = 4096;
 /// A clock that goes back further than this was wrong before, ns: a frame of a damaged capture.
 const BACKWARDS: i64 = 60_000_000_000;
 
-/// Bytes of an entry beside its connection's own: its place in the table, half of which may be empty, and in
-/// a queue.
-const OVERHEAD: usize =
-    2 * size_of::<(Key, Entry)>() - size_of::<Connection>() + 2 * size_of::<(Due, Key)>();
+/// Bytes of an connection beside what its connection holds: its own, and its places in the index, half of which may be
+/// empty, and in the queues.
+const OVERHEAD: usize = size_of::<Connection>()
+    + ALLOCATION
+    + size_of::<Option<Box<Connection>>>()
+    + 2 * (size_of::<u32>() + 1)
+    + turns::MEMORY;
 
 /// What the table did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,38 +81,19 @@ pub struct SessionCounters {
     pub crowded_segments: u64,
 }
 
-/// When a connection was put into its queue, and its generation: connections of one moment have an order too.
-type Due = (Timestamp, u64);
-
-/// Connections in the order in which their time to be looked at comes.
-#[derive(Debug, Default)]
-struct Queue(BTreeMap<Due, Key>);
-
-#[derive(Debug)]
-struct Entry {
-    connection: Connection,
-    memory: usize,
-    /// Where its queue has it.
-    queued: Queued,
-    due: Due,
-}
-
-/// In which queue an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queued {
-    Silence,
-    Settling,
-    Over,
-}
-
 /// All connections.
 #[derive(Debug)]
 pub struct Sessions {
     limits: Limits,
-    entries: HashMap<Key, Entry>,
-    /// By [`Queued`].
-    queues: [Queue; 3],
-    generations: u64,
+    index: Index,
+    /// By number.
+    connections: Vec<Option<Box<Connection>>>,
+    /// Numbers that are free, below the length of `connections`.
+    free: Vec<u32>,
+    turns: Turns,
+    /// Before this nobody's turn comes.
+    next_turn: i64,
+    shared: Shared,
     memory: usize,
     now: Timestamp,
     counters: SessionCounters,
@@ -116,9 +105,12 @@ impl Sessions {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            entries: HashMap::new(),
-            queues: <[Queue; 3]>::default(),
-            generations: 0,
+            index: Index::new(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            turns: Turns::new(),
+            next_turn: i64::MAX,
+            shared: Shared::default(),
             memory: 0,
             now: Timestamp(i64::MIN),
             counters: SessionCounters::default(),
@@ -140,13 +132,13 @@ impl Sessions {
     /// Connections at hand.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Takes an event that was seen so.
@@ -157,162 +149,174 @@ impl Sessions {
         seen: Seen,
         observe: &mut dyn FnMut(&Observation<'_>),
     ) {
-        self.tick(seen.timestamp, observe);
+        let observe = &mut Audience { wants: self.limits.kinds, tell: observe };
+        self.look_around(seen.timestamp, observe);
         let start = start_of(event.payload, event.header.payload_len);
         let (key, side) = Key::of(event, self.limits.per_interface);
-        if let Some(entry) = self.entries.get_mut(&key)
-            && entry.connection.is_succeeded_by(event, start, side)
-        {
-            entry.connection.give_up(GiveUp::Silence, seen.timestamp, observe);
-            self.remove(&key);
-        }
-        match self.entries.get(&key) {
-            // What overtook its hello carries the time of the SYN.
-            None if matches!(start, Start::Hello(_)) || event.header.syn_time != 0 => {
-                self.insert(key, Connection::new(key, seen));
-            }
-            Some(entry) if !entry.connection.is_over() || !entry.connection.is_new(event, side) => {
-            }
-            _ => return self.alone(key, event, side, start, on, seen, observe),
-        }
-        if let Some(entry) = self.entries.get_mut(&key) {
-            let crowded = entry.connection.event(event, side, start, on, seen, observe);
+        let arrival = Arrival { event, side, start, on, seen };
+        let Some(number) = self.number(key, &arrival, observe) else {
+            return self.alone(key, &arrival, observe);
+        };
+        let Self { connections, shared, .. } = self;
+        if let Some(connection) = of_mut(connections, number) {
+            let crowded = connection.event(&arrival, shared, observe);
             self.counters.crowded_segments += u64::from(crowded);
         }
-        self.settle(&key);
-        self.make_room(&key, observe);
+        self.settle(number);
+        self.make_room(number, observe);
+    }
+
+    /// The connection that a segment belongs to, made if it begins one.
+    fn number(&mut self, key: Key, arrival: &Arrival<'_>, observe: Observe<'_, '_>) -> Option<u32> {
+        let Arrival { event, side, start, seen, .. } = *arrival;
+        let found = self.index.find(&key, |number| {
+            of(&self.connections, number).is_some_and(|connection| connection.is_of(&key))
+        });
+        if let Some(number) = found
+            && let Some(connection) = of_mut(&mut self.connections, number)
+        {
+            if !connection.is_succeeded_by(arrival) {
+                let late = connection.is_over() && connection.is_new(event, side);
+                return (!late).then_some(number);
+            }
+            connection.give_up(GiveUp::Silence, seen.timestamp, observe);
+            self.remove(number);
+        }
+        // What overtook its hello carries the time of the SYN.
+        let begins = matches!(start, Start::Hello(_)) || event.header.syn_time != 0;
+        begins.then(|| self.insert(Connection::new(key, seen)))
     }
 
     /// An event without a connection: a record may say something by itself.
-    #[expect(clippy::too_many_arguments, reason = "the event and all that is known of it")]
-    fn alone(
-        &mut self,
-        key: Key,
-        event: &Event<'_>,
-        side: usize,
-        start: Start,
-        on: SeenOn<'_>,
-        seen: Seen,
-        observe: Observe<'_>,
-    ) {
-        let told = match start {
+    fn alone(&mut self, key: Key, arrival: &Arrival<'_>, observe: Observe<'_, '_>) {
+        let told = match arrival.start {
             Start::Record(ContentType::ApplicationData) => self.limits.application_data,
             Start::Record(_) => true,
             Start::Empty | Start::Hello(_) | Start::Other => false,
         };
         if told {
-            let connection = Connection::new(key, seen);
-            let crowded = connection.alone(event, side, start, on, seen, observe);
+            let crowded = Connection::new(key, arrival.seen).alone(arrival, observe);
             self.counters.crowded_segments += u64::from(crowded);
         } else {
             self.counters.unrelated += 1;
         }
     }
 
-    fn insert(&mut self, key: Key, connection: Connection) {
-        self.generations += 1;
+    fn insert(&mut self, connection: Connection) -> u32 {
         self.counters.connections += 1;
-        let due = (connection.last_seen(), self.generations);
-        self.queue(Queued::Silence).insert(due, key);
-        let entry = Entry { connection, memory: 0, queued: Queued::Silence, due };
-        self.entries.insert(key, entry);
-    }
-
-    const fn queue(&mut self, queued: Queued) -> &mut BTreeMap<Due, Key> {
-        let [silence, settling, over] = &mut self.queues;
-        match queued {
-            Queued::Silence => &mut silence.0,
-            Queued::Settling => &mut settling.0,
-            Queued::Over => &mut over.0,
+        let (key, due) = (connection.key(), connection.last_seen());
+        let connection = Some(Box::new(connection));
+        let number = self.free.pop().unwrap_or_else(|| {
+            let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+            self.connections.push(None);
+            number
+        });
+        if let Some(place) = self.connections.get_mut(number as usize) {
+            *place = connection;
         }
+        let connections = &self.connections;
+        self.index
+            .insert(&key, number, |it| of(connections, it).map(|connection| connection.key()));
+        self.turns.enter(number, self.generation(), Queued::Silence, due);
+        self.expect(Queued::Silence, due);
+        number
     }
 
-    fn remove(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.memory -= entry.memory;
-            self.queue(entry.queued).remove(&entry.due);
+    /// How many connections there were, modulo 2^32.
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+    const fn generation(&self) -> u32 {
+        self.counters.connections as u32
+    }
+
+    fn remove(&mut self, number: u32) {
+        let connection = self.connections.get_mut(number as usize).and_then(Option::take);
+        if let Some(connection) = connection {
+            self.index.remove(&connection.key(), number);
+            self.turns.leave(number);
+            self.free.push(number);
+            self.memory -= connection.accounted as usize;
         }
     }
 
     /// Accounts for a connection that has changed, and puts it where its time will come.
-    fn settle(&mut self, key: &Key) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let memory = entry.connection.memory() + OVERHEAD;
-        self.memory = self.memory - entry.memory + memory;
-        entry.memory = memory;
-        let queued = if entry.connection.is_over() {
+    fn settle(&mut self, number: u32) {
+        let Some(connection) = of_mut(&mut self.connections, number) else { return };
+        let memory = u32::try_from(connection.memory() + OVERHEAD).unwrap_or(u32::MAX);
+        self.memory = self.memory - connection.accounted as usize + memory as usize;
+        connection.accounted = memory;
+        let queued = if connection.is_over() {
             Queued::Over
-        } else if entry.connection.is_settling() {
+        } else if connection.is_settling() {
             Queued::Settling
         } else {
             Queued::Silence
         };
-        if queued != entry.queued {
-            self.put(key, queued);
+        if self.turns.of(number).is_some_and(|(old, _)| old != queued) {
+            self.put(number, queued);
         }
-        while self.queue(Queued::Over).len() > OVER {
+        while self.turns.len(Queued::Over) > OVER {
             self.drop_oldest_over();
         }
     }
 
     /// Puts a connection into a queue: by its last segment, or by now if it is over.
-    fn put(&mut self, key: &Key, queued: Queued) {
-        let now = self.now;
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let (from, old) = (entry.queued, entry.due);
-        entry.queued = queued;
-        entry.due.0 = if queued == Queued::Over { now } else { entry.connection.last_seen() };
-        let due = entry.due;
-        self.queue(from).remove(&old);
-        self.queue(queued).insert(due, *key);
+    fn put(&mut self, number: u32, queued: Queued) {
+        let Some(connection) = of(&self.connections, number) else { return };
+        let over = queued == Queued::Over;
+        let due = if over { self.now } else { connection.last_seen() };
+        self.turns.put(number, queued, due);
+        self.expect(queued, due);
     }
 
     fn drop_oldest_over(&mut self) {
-        if let Some((_, key)) = self.queue(Queued::Over).pop_first() {
-            self.remove(&key);
+        if let Some((_, number)) = self.turns.first(Queued::Over) {
+            self.remove(number);
         }
     }
 
     /// Gives up connections until the limits hold: those that are over, then those that were silent for
     /// longest. `current` is spared.
-    fn make_room(&mut self, current: &Key, observe: Observe<'_>) {
+    fn make_room(&mut self, current: u32, observe: Observe<'_, '_>) {
         // One that was touched since it was queued goes back once.
-        let mut tries = self.entries.len();
-        while self.entries.len() > self.limits.connections || self.memory > self.limits.bytes {
-            if !self.queue(Queued::Over).is_empty() {
+        let mut tries = self.len();
+        while self.len() > self.limits.connections || self.memory > self.limits.bytes {
+            if self.turns.len(Queued::Over) > 0 {
                 self.drop_oldest_over();
                 continue;
             }
             let oldest = [Queued::Silence, Queued::Settling].into_iter().find_map(|queued| {
-                self.queue(queued).first_key_value().map(|(_, key)| (queued, *key))
+                self.turns.first(queued).map(|(due, number)| (queued, due, number))
             });
-            let Some((queued, key)) = oldest else { return };
-            let Some(entry) = self.entries.get_mut(&key) else { return };
-            let touched = entry.connection.last_seen() > entry.due.0 || key == *current;
+            let Some((queued, due, number)) = oldest else { return };
+            let Some(connection) = of_mut(&mut self.connections, number) else { return };
+            let touched = connection.last_seen() > due || number == current;
             if touched && tries > 0 {
                 tries -= 1;
-                self.put(&key, queued);
+                self.put(number, queued);
                 continue;
             }
             self.counters.evicted += 1;
-            entry.connection.give_up(GiveUp::Memory, self.now, observe);
-            self.remove(&key);
+            connection.give_up(GiveUp::Memory, self.now, observe);
+            self.remove(number);
         }
     }
 
     /// When the first of those that have something to tell is to be looked after, on the packets' clock.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        let [silence, settling, _] = &self.queues;
-        let first = |queue: &Queue, limit: i64| {
-            let (due, _) = queue.0.first_key_value()?;
-            Some(Timestamp(due.0.0.saturating_add(limit)))
+        let first = |queued| {
+            let (due, _) = self.turns.first(queued)?;
+            Some(Timestamp(due.0.saturating_add(self.limit(queued))))
         };
-        [first(silence, self.limits.silence), first(settling, SETTLING)].into_iter().flatten().min()
+        [Queued::Silence, Queued::Settling].into_iter().filter_map(first).min()
     }
 
     /// Looks after connections whose time has come by `now`, on the packets' clock.
     pub fn tick(&mut self, now: Timestamp, observe: &mut dyn FnMut(&Observation<'_>)) {
+        self.look_around(now, &mut Audience { wants: self.limits.kinds, tell: observe });
+    }
+
+    fn look_around(&mut self, now: Timestamp, observe: Observe<'_, '_>) {
         if self.now.0.saturating_sub(now.0) > BACKWARDS {
             self.now = now;
             self.give_up_the_future(observe);
@@ -321,68 +325,90 @@ impl Sessions {
             return;
         }
         self.now = now;
-        let limits = [
-            (Queued::Settling, SETTLING),
-            (Queued::Silence, self.limits.silence),
-            (Queued::Over, KNOWN),
-        ];
-        for (queued, limit) in limits {
+        if now.0 < self.next_turn {
+            return;
+        }
+        for queued in [Queued::Settling, Queued::Silence, Queued::Over] {
             // What is put back has a later time.
-            while let Some(key) = self.due(queued, limit) {
-                self.look_after(&key, limit, observe);
+            while let Some(number) = self.due(queued) {
+                self.look_after(number, queued, observe);
+            }
+        }
+        self.next_turn = i64::MAX;
+        for queued in Queued::ALL {
+            if let Some((due, _)) = self.turns.first(queued) {
+                self.expect(queued, due);
             }
         }
     }
 
+    /// How long a connection stays in a queue, ns.
+    const fn limit(&self, queued: Queued) -> i64 {
+        match queued {
+            Queued::Settling => SETTLING,
+            Queued::Silence => self.limits.silence,
+            Queued::Over => KNOWN,
+        }
+    }
+
+    /// Something is in a queue since `due`.
+    fn expect(&mut self, queued: Queued, due: Timestamp) {
+        self.next_turn = self.next_turn.min(due.0.saturating_add(self.limit(queued)));
+    }
+
     /// The clock was wrong before: who waits for that time waits for ever. What is over stays known.
-    fn give_up_the_future(&mut self, observe: Observe<'_>) {
+    fn give_up_the_future(&mut self, observe: Observe<'_, '_>) {
         let now = self.now;
         for queued in [Queued::Silence, Queued::Settling] {
-            while let Some((due, key)) = self.queue(queued).last_key_value()
-                && due.0.0.saturating_sub(now.0) > BACKWARDS
+            while let Some((due, number)) = self.turns.last(queued)
+                && due.0.saturating_sub(now.0) > BACKWARDS
             {
-                let key = *key;
-                let Some(entry) = self.entries.get_mut(&key) else { return };
-                entry.connection.give_up(GiveUp::Silence, now, observe);
-                self.settle(&key);
+                let Some(connection) = of_mut(&mut self.connections, number) else { return };
+                connection.give_up(GiveUp::Silence, now, observe);
+                self.settle(number);
             }
         }
     }
 
     /// The first of a queue whose time has come.
-    fn due(&mut self, queued: Queued, limit: i64) -> Option<Key> {
-        let now = self.now;
-        let (due, key) = self.queue(queued).first_key_value()?;
-        has_passed(due.0, now, limit).then_some(*key)
+    fn due(&self, queued: Queued) -> Option<u32> {
+        let (due, number) = self.turns.first(queued)?;
+        has_passed(due, self.now, self.limit(queued)).then_some(number)
     }
 
-    fn look_after(&mut self, key: &Key, limit: i64, observe: Observe<'_>) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let queued = entry.queued;
+    fn look_after(&mut self, number: u32, queued: Queued, observe: Observe<'_, '_>) {
+        let (now, limit) = (self.now, self.limit(queued));
+        let Some(connection) = of_mut(&mut self.connections, number) else { return };
         if queued == Queued::Over {
-            self.remove(key);
-        } else if !has_passed(entry.connection.last_seen(), self.now, limit) {
-            self.put(key, queued);
+            self.remove(number);
+        } else if !has_passed(connection.last_seen(), now, limit) {
+            self.put(number, queued);
         } else {
-            entry.connection.give_up(GiveUp::Silence, self.now, observe);
-            self.settle(key);
+            connection.give_up(GiveUp::Silence, now, observe);
+            self.settle(number);
         }
     }
 
     /// The end of the run or of the file: gives up all that is left.
     pub fn finish(&mut self, observe: &mut dyn FnMut(&Observation<'_>)) {
-        let mut left: Vec<(u64, Key)> =
-            self.entries.iter().map(|(key, entry)| (entry.due.1, *key)).collect();
+        let observe = &mut Audience { wants: self.limits.kinds, tell: observe };
         // In the order in which they began, for whoever reads it.
-        left.sort_unstable_by_key(|(generation, _)| *generation);
-        for (_, key) in left {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                let now = entry.connection.last_seen();
-                entry.connection.give_up(GiveUp::End, now, observe);
+        for number in self.turns.by_age(self.generation()) {
+            if let Some(connection) = of_mut(&mut self.connections, number) {
+                let now = connection.last_seen();
+                connection.give_up(GiveUp::End, now, observe);
             }
-            self.remove(&key);
+            self.remove(number);
         }
     }
+}
+
+fn of(connections: &[Option<Box<Connection>>], number: u32) -> Option<&Connection> {
+    connections.get(number as usize)?.as_deref()
+}
+
+fn of_mut(connections: &mut [Option<Box<Connection>>], number: u32) -> Option<&mut Connection> {
+    connections.get_mut(number as usize)?.as_deref_mut()
 }
 
 /// Whether `limit` has passed since `at`.

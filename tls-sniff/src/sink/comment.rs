@@ -18,11 +18,11 @@ pub fn message(it: &MessageObservation<'_>) -> Option<String> {
         Message::ClientHello(_) | Message::Ssl2ClientHello(_) => {
             text.push_str("ClientHello");
             if let Facts::Client(client) = it.facts {
-                if let Some(name) = client.sni.as_deref() {
+                if let Some(name) = client.sni() {
                     add(&mut text, format_args!(" sni={}", Printable(name)));
                 }
                 if let Some(prints) = &client.fingerprints {
-                    add(&mut text, format_args!(" ja4={}", prints.ja4));
+                    add(&mut text, format_args!(" ja4={}", prints.ja4()));
                 }
             }
         }

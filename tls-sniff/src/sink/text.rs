@@ -124,7 +124,7 @@ fn message(it: &MessageObservation<'_>, out: &mut Vec<u8>) {
             if let Facts::Client(facts) = it.facts
                 && let Some(prints) = &facts.fingerprints
             {
-                write(out, format_args!("  ja4={}", prints.ja4));
+                write(out, format_args!("  ja4={}", prints.ja4()));
             }
         }
         Message::Ssl2ClientHello(_) => write(out, format_args!("client_hello  (SSLv2 form)")),
@@ -200,7 +200,7 @@ fn handshake(it: &HandshakeObservation<'_>, out: &mut Vec<u8>) {
     if let Some(group) = it.group {
         write(out, format_args!("  {}", NamedGroup(group)));
     }
-    if let Some(name) = it.client_hello.and_then(|hello| hello.sni.as_deref()) {
+    if let Some(name) = it.client_hello.and_then(|hello| hello.sni()) {
         write(out, format_args!("  sni={}", Printable(name)));
     }
     if it.resumed == Some(true) {

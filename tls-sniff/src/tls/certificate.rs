@@ -7,7 +7,10 @@
 //!
 //! x509-parser reads the DER. A certificate that it refuses is reported with its hash and what is wrong.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -22,7 +25,12 @@ use x509_parser::{
     x509::{SubjectPublicKeyInfo, X509Name},
 };
 
-use super::{fingerprint::hex, names::Printable, reader::Reader};
+use super::{
+    memo::{Kept, Memo, Value},
+    names::Printable,
+    reader::Reader,
+};
+use crate::digits;
 
 /// Certificates of a chain that are looked at; more are only counted.
 const MAX_CERTIFICATES: usize = 16;
@@ -36,7 +44,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The first ones, the sender's own first.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Kept<[Certificate]>,
     /// How many there are.
     pub length: usize,
     /// When it was seen, seconds of the Unix epoch.
@@ -95,14 +103,7 @@ impl Chain {
     /// Reads the certificates that are whole in a message's body, seen at `seen` (seconds of the Unix epoch).
     #[must_use]
     pub fn parse(body: &[u8], seen: i64) -> Self {
-        let mut chain = Self { certificates: Vec::new(), length: 0, seen };
-        for der in ders(body) {
-            chain.length += 1;
-            if chain.length <= MAX_CERTIFICATES {
-                chain.certificates.push(Certificate::parse(der));
-            }
-        }
-        chain
+        Chains::new().chain(body, seen)
     }
 
     /// The sender's own certificate.
@@ -111,17 +112,49 @@ impl Chain {
         self.certificates.first()
     }
 
-    /// About how many heap bytes are held.
+    /// About how many heap bytes are held, beside what is shared.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let names = |x509: &X509| {
-            let san: usize = x509.san.iter().map(|name| size_of::<String>() + name.len()).sum();
-            size_of::<X509>() + x509.subject.len() + x509.issuer.len() + san
-        };
-        let certificates = self.certificates.iter().map(|certificate| {
-            size_of::<Certificate>() + 64 + certificate.x509.as_ref().map_or(0, |x509| names(x509))
-        });
-        certificates.sum()
+        if self.certificates.is_shared() { 0 } else { memory(&self.certificates) }
+    }
+}
+
+/// About how many bytes certificates hold.
+fn memory(certificates: &[Certificate]) -> usize {
+    let names = |x509: &X509| {
+        let san: usize = x509.san.iter().map(|name| size_of::<String>() + name.len()).sum();
+        size_of::<X509>() + x509.subject.len() + x509.issuer.len() + san
+    };
+    let certificates = certificates.iter().map(|certificate| {
+        size_of::<Certificate>() + 64 + certificate.x509.as_ref().map_or(0, |x509| names(x509))
+    });
+    certificates.sum()
+}
+
+/// Chains that were read before: a server sends the same one to all.
+#[derive(Debug)]
+pub(super) struct Chains(Memo<Arc<[Certificate]>>);
+
+impl Chains {
+    /// Knows none. At most 256 of 12 KiB, DER and what was read: three certificates have some 4 and 3.
+    pub(super) const fn new() -> Self {
+        Self(Memo::new(64, 12 << 10))
+    }
+
+    /// As [`Chain::parse`].
+    pub(super) fn chain(&mut self, body: &[u8], seen: i64) -> Chain {
+        let read = || ders(body).take(MAX_CERTIFICATES).map(Certificate::parse).collect();
+        Chain { certificates: Kept::of(self.0.get(body, read)), length: ders(body).count(), seen }
+    }
+}
+
+impl Value for Arc<[Certificate]> {
+    fn memory(&self) -> usize {
+        memory(self)
+    }
+
+    fn is_held(&self) -> bool {
+        Arc::strong_count(self) > 1
     }
 }
 
@@ -174,6 +207,10 @@ impl X509 {
             self_signed: certificate.subject().as_raw() == certificate.issuer().as_raw(),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    digits::pairs(bytes).map(char::from).collect()
 }
 
 fn name(name: &X509Name<'_>) -> String {

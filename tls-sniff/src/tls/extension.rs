@@ -44,29 +44,65 @@ pub struct Extension<'a> {
     pub data: &'a [u8],
 }
 
+/// The types that are looked for.
+const KNOWN: [u16; 16] = [
+    SERVER_NAME,
+    SUPPORTED_GROUPS,
+    EC_POINT_FORMATS,
+    SIGNATURE_ALGORITHMS,
+    ALPN,
+    COMPRESS_CERTIFICATE,
+    RECORD_SIZE_LIMIT,
+    SESSION_TICKET,
+    KEY_SHARE_DRAFT,
+    PRE_SHARED_KEY,
+    EARLY_DATA,
+    SUPPORTED_VERSIONS,
+    PSK_KEY_EXCHANGE_MODES,
+    KEY_SHARE,
+    ENCRYPTED_CLIENT_HELLO,
+    ENCRYPTED_SERVER_NAME,
+];
+
 /// The extensions of a hello that are whole, in the order of the wire.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extensions<'a> {
     /// A sequence of whole extensions.
     bytes: &'a [u8],
+    /// Where in it the data of the first one of each of [`KNOWN`] starts and ends; none starts at 0.
+    known: [(u16, u16); KNOWN.len()],
 }
 
 impl<'a> Extensions<'a> {
     /// Takes the extensions block, and says what is wrong with it behind the last whole extension.
     pub(super) fn parse(mut block: Reader<'a>) -> (Self, Result<(), ParseError>) {
         let start = block.rest();
-        let mut end = 0;
+        let mut extensions = Self::default();
         let next = |block: &mut Reader<'a>| {
-            block.u16("extension type")?;
-            block.vector_u16("extension")?.complete("extension")
+            let extension_type = block.u16("extension type")?;
+            let data = block.vector_u16("extension")?.complete("extension")?;
+            Ok((extension_type, data))
         };
         while !block.is_at_end() {
-            if let Err(error) = next(&mut block) {
-                return (Self { bytes: start.get(..end).unwrap_or_default() }, Err(error));
-            }
-            end = start.len() - block.rest().len();
+            let (extension_type, data) = match next(&mut block) {
+                Ok(extension) => extension,
+                Err(error) => return (extensions, Err(error)),
+            };
+            let end = start.len() - block.rest().len();
+            extensions.bytes = start.get(..end).unwrap_or_default();
+            extensions.know(extension_type, end - data.len(), end);
         }
-        (Self { bytes: start }, Ok(()))
+        (extensions, Ok(()))
+    }
+
+    fn know(&mut self, extension_type: u16, start: usize, end: usize) {
+        let place = place(extension_type).and_then(|place| self.known.get_mut(place));
+        // A block has at most 65,535 bytes.
+        if let (Some(place @ (0, _)), Ok(start), Ok(end)) =
+            (place, u16::try_from(start), u16::try_from(end))
+        {
+            *place = (start, end);
+        }
     }
 
     /// Each extension.
@@ -79,13 +115,19 @@ impl<'a> Extensions<'a> {
         })
     }
 
-    /// The data of the first extension of a type.
+    /// The data of the first extension of a type, if it is one of those that this program reads.
     #[must_use]
-    pub fn find(&self, extension_type: u16) -> Option<Reader<'a>> {
-        self.iter()
-            .find(|extension| extension.extension_type == extension_type)
-            .map(|extension| Reader::whole(extension.data))
+    pub(super) fn find(&self, extension_type: u16) -> Option<Reader<'a>> {
+        let (start, end) = *self.known.get(place(extension_type)?)?;
+        let data = self.bytes.get(start.into()..end.into())?;
+        (start > 0).then(|| Reader::whole(data))
     }
+}
+
+/// Where [`KNOWN`] has a type.
+#[inline]
+fn place(extension_type: u16) -> Option<usize> {
+    KNOWN.iter().position(|known| *known == extension_type)
 }
 
 /// The first host name of a server_name list.
@@ -171,7 +213,7 @@ pub enum Ech {
         /// Which of the server's configurations.
         config_id: u8,
         /// Bytes of the encrypted hello.
-        payload_len: usize,
+        payload_len: u16,
     },
     /// The inner hello, which only a decrypted capture shows.
     Inner,
@@ -196,7 +238,8 @@ pub(super) fn ech(mut data: Reader<'_>) -> Result<Ech, ParseError> {
             let aead = data.u16("ECH aead")?;
             let config_id = data.u8("ECH config_id")?;
             data.vector_u16("ECH enc")?.complete("ECH enc")?;
-            let payload_len = data.vector_u16("ECH payload")?.complete("ECH payload")?.len();
+            let payload = data.vector_u16("ECH payload")?.complete("ECH payload")?;
+            let payload_len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
             Ok(Ech::Outer { kdf, aead, config_id, payload_len })
         }
         1 => Ok(Ech::Inner),

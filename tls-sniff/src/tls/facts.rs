@@ -1,24 +1,41 @@
 //! What a connection keeps of its hellos once their bytes are gone.
 
+use std::{
+    cell::RefCell,
+    hash::{DefaultHasher, Hasher as _},
+};
+
 use super::{
+    certificate::{Chain, Chains},
     client_hello::{ClientHello, PostQuantum},
     extension::Ech,
-    fingerprint::{self, ClientFingerprints},
+    fingerprint::{ClientFingerprints, Digits, Md5Hash, Prints},
     message::{Message, Said},
-    names::CipherSuite,
+    names::{CipherSuite, CodePoint},
     server_hello::ServerHello,
     ssl2::Ssl2ClientHello,
 };
 
+thread_local! {
+    /// Of each thread that follows connections.
+    static KNOWN: RefCell<(Prints, Chains)> = const { RefCell::new((Prints::new(), Chains::new())) };
+}
+
+/// The certificates of a message's body, seen at `seen` (seconds of the Unix epoch).
+#[must_use]
+pub fn chain(body: &[u8], seen: i64) -> Chain {
+    KNOWN.with_borrow_mut(|(_, chains)| chains.chain(body, seen))
+}
+
 /// What is kept of a ClientHello.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFacts {
-    /// The host name, as it was sent.
-    pub sni: Option<Box<[u8]>>,
-    /// The protocols that are offered, in order.
-    pub alpn: Vec<Box<[u8]>>,
+    /// The host name, then the offered protocols, each behind its length.
+    names: Box<[u8]>,
+    /// Bytes of the host name, if there is one.
+    sni_len: Option<u16>,
     /// The session to resume, or random bytes in TLS 1.3.
-    pub session_id: Box<[u8]>,
+    session: Session,
     /// Fingerprints, of a hello that was seen whole.
     pub fingerprints: Option<ClientFingerprints>,
     /// Readiness for a post-quantum key exchange; `None` of an SSLv2 hello.
@@ -39,7 +56,7 @@ impl ClientFacts {
             Message::ClientHello(hello) => Some(Self::of_hello(hello, said.is_whole())),
             Message::Ssl2ClientHello(record) => {
                 let hello = Ssl2ClientHello::parse(record).ok()?;
-                Some(Self { session_id: hello.session_id.into(), ..Self::default() })
+                Some(Self { session: Session::of(hello.session_id), ..Self::default() })
             }
             _ => None,
         }
@@ -49,10 +66,10 @@ impl ClientFacts {
         let ticket = hello.session_ticket_len().is_some_and(|length| length > 0);
         let tls_1_3 = hello.offered_versions().any(|version| version == 0x0304);
         Self {
-            sni: hello.sni().map(Into::into),
-            alpn: hello.alpn().into_iter().flatten().map(Into::into).collect(),
-            session_id: hello.session_id.into(),
-            fingerprints: whole.then(|| fingerprint::client(hello)),
+            names: names(hello),
+            sni_len: hello.sni().map(|name| u16::try_from(name.len()).unwrap_or(u16::MAX)),
+            session: Session::of(hello.session_id),
+            fingerprints: whole.then(|| KNOWN.with_borrow_mut(|(prints, _)| prints.client(hello))),
             post_quantum: Some(hello.post_quantum()),
             ech: hello.ech(),
             early_data: hello.has_early_data(),
@@ -63,16 +80,50 @@ impl ClientFacts {
         }
     }
 
-    /// Heap bytes held.
+    /// The host name, as it was sent.
+    #[must_use]
+    pub fn sni(&self) -> Option<&[u8]> {
+        self.names.get(..self.sni_len?.into())
+    }
+
+    /// The protocols that are offered, in order.
+    pub fn alpn(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let mut rest = self.names.get(self.sni_len.unwrap_or(0).into()..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (length, behind) = rest.split_first()?;
+            let (name, next) = behind.split_at_checked((*length).into())?;
+            rest = next;
+            Some(name)
+        })
+    }
+
+    /// Heap bytes held, beside what is shared.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        let prints = self.fingerprints.as_ref().map_or(0, |prints| {
-            prints.ja3.capacity() + prints.ja4.capacity() + prints.ja4_r.capacity()
-        });
-        let alpn = self.alpn.capacity() * size_of::<Box<[u8]>>()
-            + self.alpn.iter().map(|name| name.len()).sum::<usize>();
-        length(&self.sni) + alpn + self.session_id.len() + prints
+        self.names.len() + self.fingerprints.as_ref().map_or(0, ClientFingerprints::memory)
+    }
+}
+
+fn names(hello: &ClientHello<'_>) -> Box<[u8]> {
+    let mut names = hello.sni().unwrap_or_default().to_vec();
+    for name in hello.alpn().into_iter().flatten() {
+        if let Ok(length) = u8::try_from(name.len()) {
+            names.push(length);
+            names.extend_from_slice(name);
+        }
+    }
+    names.into()
+}
+
+/// A session id, to tell whether another one is the same: a hash, 0 of none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Session(u64);
+
+impl Session {
+    fn of(id: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(id);
+        Self(if id.is_empty() { 0 } else { hasher.finish().max(1) })
     }
 }
 
@@ -88,11 +139,10 @@ pub struct ServerFacts {
     /// The group of the key share, or the one that is asked for.
     pub group: Option<u16>,
     /// The session, or the client's echoed.
-    pub session_id: Box<[u8]>,
+    session: Session,
     /// One of the client's pre-shared keys was taken (TLS 1.3).
     pub pre_shared_key: bool,
-    /// JA3S, of a hello that was seen whole.
-    pub ja3s: Option<String>,
+    ja3s: Option<Md5Hash>,
 }
 
 impl ServerFacts {
@@ -104,17 +154,28 @@ impl ServerFacts {
             cipher_suite: hello.cipher_suite,
             alpn: hello.alpn().and_then(|mut names| names.next()).map(Into::into),
             group: hello.key_share_group(),
-            session_id: hello.session_id.into(),
+            session: Session::of(hello.session_id),
             pre_shared_key: hello.pre_shared_key().is_some(),
-            ja3s: whole.then(|| fingerprint::ja3s(hello)),
+            ja3s: whole.then(|| KNOWN.with_borrow_mut(|(prints, _)| prints.ja3s(hello))),
         }
     }
 
     /// Heap bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let alpn = self.alpn.as_ref().map_or(0, |alpn| alpn.len());
-        alpn + self.session_id.len() + self.ja3s.as_ref().map_or(0, String::capacity)
+        self.alpn.as_ref().map_or(0, |alpn| alpn.len())
+    }
+
+    /// JA3S, of a hello that was seen whole.
+    #[must_use]
+    pub fn ja3s(&self) -> Option<Digits<32>> {
+        self.ja3s.map(Md5Hash::digits)
+    }
+
+    /// Whether it goes on with the session that the client offered, as TLS 1.2 and older tell.
+    #[must_use]
+    pub fn echoes_session(&self, client: &ClientFacts) -> bool {
+        self.session != Session::default() && self.session == client.session
     }
 }
 
@@ -125,7 +186,7 @@ impl ServerFacts {
 /// ```
 #[must_use]
 pub fn named_curve(suite: u16, body: &[u8]) -> Option<u16> {
-    let name = CipherSuite(suite).to_string();
+    let name = CipherSuite(suite).name().unwrap_or_default();
     let elliptic = name.starts_with("TLS_ECDHE_") || name.starts_with("TLS_ECDH_anon_");
     match body {
         [3, high, low, ..] if elliptic => Some(u16::from_be_bytes([*high, *low])),

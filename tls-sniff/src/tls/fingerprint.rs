@@ -17,158 +17,384 @@
 //!
 //! GREASE values are left out everywhere. A hello that was not seen whole has no fingerprint.
 
-use std::fmt::Write as _;
+use std::{fmt, sync::Arc};
 
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::{
     client_hello::ClientHello,
-    extension::{ALPN, SERVER_NAME},
+    extension::{ALPN, Extensions, SERVER_NAME},
+    memo::{Kept, Memo, Value},
     names::is_grease,
+    reader::U16List,
     server_hello::ServerHello,
 };
+use crate::digits;
 
 /// The fingerprints of a ClientHello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFingerprints {
-    /// JA3: 32 hexadecimal digits.
-    pub ja3: String,
-    /// JA4.
-    pub ja4: String,
-    /// JA4 with its lists in place of their hashes.
-    pub ja4_r: String,
+    ja3: Md5Hash,
+    ja4: Kept<Ja4>,
 }
 
-/// JA3, JA4 and JA4_r of a whole ClientHello.
+impl ClientFingerprints {
+    /// JA3: 32 hexadecimal digits.
+    #[must_use]
+    pub fn ja3(&self) -> Digits<32> {
+        self.ja3.digits()
+    }
+
+    /// JA4.
+    #[must_use]
+    pub fn ja4(&self) -> Digits<36> {
+        self.ja4.hashed
+    }
+
+    /// JA4 with its lists in place of their hashes.
+    #[must_use]
+    pub fn ja4_r(&self) -> &str {
+        &self.ja4.raw
+    }
+
+    /// Heap bytes held, beside what is shared.
+    pub(super) fn memory(&self) -> usize {
+        if self.ja4.is_shared() { 0 } else { size_of::<Ja4>() + self.ja4.raw.len() }
+    }
+}
+
+/// A hash of which the digits are the fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Md5Hash([u8; 16]);
+
+impl Md5Hash {
+    pub(super) fn digits(self) -> Digits<32> {
+        let mut digits = Digits([b'0'; 32]);
+        digits.0.iter_mut().zip(digits::pairs(&self.0)).for_each(|(to, from)| *to = from);
+        digits
+    }
+}
+
+/// A fingerprint of `N` ASCII characters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digits<const N: usize>([u8; N]);
+
+impl<const N: usize> AsRef<[u8]> for Digits<N> {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const N: usize> std::ops::Deref for Digits<N> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // They are ASCII.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> fmt::Display for Digits<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl<const N: usize> fmt::Debug for Digits<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// What was worked out before.
+#[derive(Debug)]
+pub(super) struct Prints {
+    ja3: Memo<Md5Hash>,
+    ja3s: Memo<Md5Hash>,
+    ja4: Memo<Arc<Ja4>>,
+    /// The input at hand.
+    key: Vec<u8>,
+}
+
+impl Prints {
+    /// Knows nothing. At most 256 × (1 + 1/4 + 4) KiB.
+    pub(super) const fn new() -> Self {
+        Self {
+            ja3: Memo::new(64, 1024),
+            ja3s: Memo::new(64, 256),
+            ja4: Memo::new(64, 4096),
+            key: Vec::new(),
+        }
+    }
+
+    /// JA3, JA4 and JA4_r of a whole ClientHello.
+    pub(super) fn client(&mut self, hello: &ClientHello<'_>) -> ClientFingerprints {
+        let lists = Lists::of(hello);
+        lists.ja3_input(&mut self.key);
+        let (ja3, _) = self.ja3.get(&self.key, || ja3(&lists));
+        lists.ja4_input(&mut self.key);
+        let ja4 = self.ja4.get(&self.key, || Arc::new(ja4(&lists)));
+        ClientFingerprints { ja3, ja4: Kept::of(ja4) }
+    }
+
+    /// JA3S of a whole ServerHello.
+    pub(super) fn ja3s(&mut self, hello: &ServerHello<'_>) -> Md5Hash {
+        self.key.clear();
+        push(&mut self.key, [hello.legacy_version, hello.cipher_suite].into_iter());
+        push(&mut self.key, server_types(hello));
+        self.ja3s.get(&self.key, || ja3s_hash(hello)).0
+    }
+}
+
+/// JA4 in both forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ja4 {
+    hashed: Digits<36>,
+    raw: Box<str>,
+}
+
+impl Value for Arc<Ja4> {
+    fn memory(&self) -> usize {
+        self.raw.len()
+    }
+
+    fn is_held(&self) -> bool {
+        Self::strong_count(self) > 1
+    }
+}
+
+impl Value for Md5Hash {
+    fn memory(&self) -> usize {
+        0
+    }
+
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+/// JA3, JA4 and JA4_r of a whole ClientHello, from the start.
 #[must_use]
 pub fn client(hello: &ClientHello<'_>) -> ClientFingerprints {
-    let (ja4, ja4_r) = ja4(hello);
-    ClientFingerprints { ja3: ja3(hello), ja4, ja4_r }
+    Prints::new().client(hello)
 }
 
 /// JA3S of a whole ServerHello: 32 hexadecimal digits.
 #[must_use]
-pub fn ja3s(hello: &ServerHello<'_>) -> String {
-    let mut line = format!("{},{},", hello.legacy_version, hello.cipher_suite);
-    let types = hello.extensions.iter().map(|extension| extension.extension_type);
-    join_decimal(&mut line, types);
+pub fn ja3s(hello: &ServerHello<'_>) -> Digits<32> {
+    ja3s_hash(hello).digits()
+}
+
+fn ja3s_hash(hello: &ServerHello<'_>) -> Md5Hash {
+    let mut line = Vec::with_capacity(64);
+    digits::decimal(&mut line, hello.legacy_version);
+    line.push(b',');
+    digits::decimal(&mut line, hello.cipher_suite);
+    line.push(b',');
+    join_decimal(&mut line, server_types(hello));
     md5(&line)
 }
 
-fn ja3(hello: &ClientHello<'_>) -> String {
-    let mut line = format!("{},", hello.legacy_version);
-    join_decimal(&mut line, hello.cipher_suites.iter());
-    line.push(',');
-    join_decimal(&mut line, extension_types(hello));
-    line.push(',');
-    join_decimal(&mut line, hello.supported_groups().iter());
-    line.push(',');
-    join_decimal(&mut line, hello.point_formats().iter().copied().map(u16::from));
+fn server_types(hello: &ServerHello<'_>) -> impl Iterator<Item = u16> {
+    hello.extensions.iter().map(|extension| extension.extension_type)
+}
+
+/// What fingerprints are made of, GREASE included.
+struct Lists<'a> {
+    legacy_version: u16,
+    suites: U16List<'a>,
+    extensions: Extensions<'a>,
+    groups: U16List<'a>,
+    point_formats: &'a [u8],
+    algorithms: U16List<'a>,
+    /// The highest offered version in JA4's two characters.
+    version: [u8; 2],
+    /// The first protocol, likewise.
+    alpn: [u8; 2],
+}
+
+impl<'a> Lists<'a> {
+    fn of(hello: &ClientHello<'a>) -> Self {
+        Self {
+            legacy_version: hello.legacy_version,
+            suites: hello.cipher_suites,
+            extensions: hello.extensions,
+            groups: hello.supported_groups(),
+            point_formats: hello.point_formats(),
+            algorithms: hello.signature_algorithms(),
+            version: *ja4_version(hello),
+            alpn: ja4_alpn(hello),
+        }
+    }
+
+    fn suites(&self) -> impl Iterator<Item = u16> {
+        without_grease(self.suites.iter())
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = u16> {
+        without_grease(self.extensions.iter().map(|extension| extension.extension_type))
+    }
+
+    fn groups(&self) -> impl Iterator<Item = u16> {
+        without_grease(self.groups.iter())
+    }
+
+    fn point_formats(&self) -> impl Iterator<Item = u16> {
+        self.point_formats.iter().copied().map(u16::from)
+    }
+
+    fn algorithms(&self) -> impl Iterator<Item = u16> {
+        without_grease(self.algorithms.iter())
+    }
+
+    /// All that JA3 is made of.
+    fn ja3_input(&self, key: &mut Vec<u8>) {
+        key.clear();
+        push(key, [self.legacy_version].into_iter());
+        push(key, self.suites());
+        push(key, [SEPARATOR].into_iter());
+        push(key, self.extensions());
+        push(key, [SEPARATOR].into_iter());
+        push(key, self.groups());
+        push(key, [SEPARATOR].into_iter());
+        push(key, self.point_formats());
+    }
+
+    /// All that JA4 is made of. Clients that shuffle their extensions have one JA4, so those are sorted.
+    fn ja4_input(&self, key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(&self.version);
+        key.extend_from_slice(&self.alpn);
+        push(key, self.suites());
+        push(key, [SEPARATOR].into_iter());
+        let start = key.len();
+        push(key, self.extensions());
+        if let Some(extensions) = key.get_mut(start..) {
+            extensions.as_chunks_mut::<2>().0.sort_unstable();
+        }
+        push(key, [SEPARATOR].into_iter());
+        push(key, self.algorithms());
+    }
+}
+
+/// Between lists that have no GREASE: a GREASE value.
+const SEPARATOR: u16 = 0x0a0a;
+
+fn push(key: &mut Vec<u8>, values: impl Iterator<Item = u16>) {
+    for value in values {
+        key.extend_from_slice(&value.to_be_bytes());
+    }
+}
+
+fn ja3(lists: &Lists<'_>) -> Md5Hash {
+    let mut line = Vec::with_capacity(512);
+    digits::decimal(&mut line, lists.legacy_version);
+    line.push(b',');
+    join_decimal(&mut line, lists.suites());
+    line.push(b',');
+    join_decimal(&mut line, lists.extensions());
+    line.push(b',');
+    join_decimal(&mut line, lists.groups());
+    line.push(b',');
+    join_decimal(&mut line, lists.point_formats());
     md5(&line)
 }
 
-fn ja4(hello: &ClientHello<'_>) -> (String, String) {
-    let mut suites: Vec<u16> = without_grease(hello.cipher_suites.iter()).collect();
-    let mut extensions: Vec<u16> = without_grease(extension_types(hello)).collect();
-    let start = format!(
-        "t{}{}{:02}{:02}{}",
-        ja4_version(hello),
-        if extensions.contains(&SERVER_NAME) { 'd' } else { 'i' },
-        suites.len().min(99),
-        extensions.len().min(99),
-        ja4_alpn(hello)
-    );
+fn ja4(lists: &Lists<'_>) -> Ja4 {
+    let mut suites: Vec<u16> = lists.suites().collect();
+    let mut extensions: Vec<u16> = lists.extensions().collect();
+    let [v1, v2] = lists.version;
+    let domain = if extensions.contains(&SERVER_NAME) { b'd' } else { b'i' };
+    let [s1, s2] = two_digits(suites.len());
+    let [e1, e2] = two_digits(extensions.len());
+    let [a1, a2] = lists.alpn;
+    let start = [b't', v1, v2, domain, s1, s2, e1, e2, a1, a2, b'_'];
     suites.sort_unstable();
     extensions.retain(|extension| ![SERVER_NAME, ALPN].contains(extension));
     extensions.sort_unstable();
     let suites = join_hex(suites.into_iter());
     let mut extensions = join_hex(extensions.into_iter());
-    let algorithms = join_hex(without_grease(hello.signature_algorithms().iter()));
-    let hashed_suites = ja4_hash(&suites);
+    let algorithms = join_hex(lists.algorithms());
+    let hashes = [&ja4_hash(&suites)[..], b"_"].concat();
     if !algorithms.is_empty() && !extensions.is_empty() {
-        extensions.push('_');
-        extensions.push_str(&algorithms);
+        extensions.push(b'_');
+        extensions.extend_from_slice(&algorithms);
     }
-    let hashed_extensions = ja4_hash(&extensions);
-    (
-        format!("{start}_{hashed_suites}_{hashed_extensions}"),
-        format!("{start}_{suites}_{extensions}"),
-    )
+    let mut hashed = Digits([b'0'; 36]);
+    let text = start.iter().chain(&hashes);
+    let hash = ja4_hash(&extensions);
+    hashed.0.iter_mut().zip(text.chain(&hash)).for_each(|(to, from)| *to = *from);
+    let raw = [&start[..], &suites, b"_", &extensions].concat();
+    Ja4 { hashed, raw: String::from_utf8(raw).unwrap_or_default().into() }
+}
+
+/// A count in two digits, at most 99.
+fn two_digits(count: usize) -> [u8; 2] {
+    let count = u8::try_from(count).unwrap_or(u8::MAX).min(99);
+    [b'0' + count / 10, b'0' + count % 10]
 }
 
 /// The highest offered version in JA4's two characters.
-fn ja4_version(hello: &ClientHello<'_>) -> &'static str {
+fn ja4_version(hello: &ClientHello<'_>) -> &'static [u8; 2] {
     match without_grease(hello.offered_versions()).max() {
-        Some(0x0304) => "13",
-        Some(0x0303) => "12",
-        Some(0x0302) => "11",
-        Some(0x0301) => "10",
-        Some(0x0300) => "s3",
-        Some(0x0002) => "s2",
-        _ => "00",
+        Some(0x0304) => b"13",
+        Some(0x0303) => b"12",
+        Some(0x0302) => b"11",
+        Some(0x0301) => b"10",
+        Some(0x0300) => b"s3",
+        Some(0x0002) => b"s2",
+        _ => b"00",
     }
 }
 
 /// The first and last character of the first protocol; of its hexadecimal form if one of them is no
 /// ASCII letter or digit.
-fn ja4_alpn(hello: &ClientHello<'_>) -> String {
+fn ja4_alpn(hello: &ClientHello<'_>) -> [u8; 2] {
     let first = hello.alpn().and_then(|mut protocols| protocols.next());
     let Some(([head, ..], [.., tail])) = first.map(|name| (name, name)) else {
-        return "00".to_owned();
+        return *b"00";
     };
     if head.is_ascii_alphanumeric() && tail.is_ascii_alphanumeric() {
-        return format!("{}{}", char::from(*head), char::from(*tail));
+        return [*head, *tail];
     }
-    format!("{:x}{:x}", head >> 4, tail & 0x0f)
+    [digits::nibble(head >> 4), digits::nibble(*tail)]
 }
 
 /// Twelve digits of the list's SHA-256; of no list, zeros.
-pub(super) fn ja4_hash(list: &str) -> String {
-    if list.is_empty() {
-        return "0".repeat(12);
+pub(super) fn ja4_hash(list: &[u8]) -> [u8; 12] {
+    let mut text = [b'0'; 12];
+    if !list.is_empty() {
+        let hash = Sha256::digest(list);
+        text.iter_mut().zip(digits::pairs(&hash)).for_each(|(to, digit)| *to = digit);
     }
-    let mut digits = hex(&Sha256::digest(list.as_bytes()));
-    digits.truncate(12);
-    digits
+    text
 }
 
-fn md5(line: &str) -> String {
-    hex(&Md5::digest(line.as_bytes()))
-}
-
-fn extension_types(hello: &ClientHello<'_>) -> impl Iterator<Item = u16> {
-    hello.extensions.iter().map(|extension| extension.extension_type)
+fn md5(line: &[u8]) -> Md5Hash {
+    Md5Hash(Md5::digest(line).into())
 }
 
 fn without_grease(values: impl Iterator<Item = u16>) -> impl Iterator<Item = u16> {
     values.filter(|value| !is_grease(*value))
 }
 
-/// Writing to a string does not fail.
-fn append(line: &mut String, text: std::fmt::Arguments<'_>) {
-    let _infallible = line.write_fmt(text);
-}
-
-fn join_decimal(line: &mut String, values: impl Iterator<Item = u16>) {
+fn join_decimal(line: &mut Vec<u8>, values: impl Iterator<Item = u16>) {
     for (place, value) in without_grease(values).enumerate() {
-        append(line, format_args!("{}{value}", if place == 0 { "" } else { "-" }));
+        if place > 0 {
+            line.push(b'-');
+        }
+        digits::decimal(line, value);
     }
 }
 
-fn join_hex(values: impl Iterator<Item = u16>) -> String {
-    let mut line = String::new();
+fn join_hex(values: impl Iterator<Item = u16>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
     for (place, value) in values.enumerate() {
-        append(&mut line, format_args!("{}{value:04x}", if place == 0 { "" } else { "," }));
+        if place > 0 {
+            line.push(b',');
+        }
+        line.extend_from_slice(&digits::hexadecimal(value));
     }
     line
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        append(&mut digits, format_args!("{byte:02x}"));
-    }
-    digits
 }

@@ -7,7 +7,7 @@
 //!
 //! RFC 8446 section 4, RFC 5246 section 7.4.
 
-use super::names::handshake_type_name;
+use super::names::{CodePoint, handshake_type_name, shown};
 
 /// Bytes before a message's body.
 pub const MESSAGE_HEADER_LEN: usize = 4;
@@ -41,15 +41,13 @@ impl HandshakeType {
     }
 }
 
-/// The IANA name, or the number.
-impl std::fmt::Display for HandshakeType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match handshake_type_name(self.0) {
-            Some(name) => f.write_str(name),
-            None => write!(f, "{:#04x}", self.0),
-        }
+impl CodePoint for HandshakeType {
+    fn name(self) -> Option<&'static str> {
+        handshake_type_name(self.0)
     }
 }
+
+shown! { HandshakeType: "{:#04x}" }
 
 /// One message, as far as it is in the record and was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What TLS bytes mean. Sans-IO: bytes in, borrowed structures out, nothing allocated.
+//! What TLS bytes mean. Sans-IO: bytes in, borrowed structures out, nothing allocated but
+//! what a connection keeps.
 //!
 //! ```text
 //!  record        the records in a payload
@@ -9,6 +10,7 @@
 //!   fingerprint  of hellos, from their parsed fields
 //!   facts        what a connection keeps of its hellos
 //!   weakness     what of it should not be in use any more
+//!  memo          what was worked out before
 //!  reader        checked reading, under all of them
 //!  names         code points in the words of the IANA registries
 //! ```
@@ -25,6 +27,7 @@ pub mod extension;
 pub mod facts;
 pub mod fingerprint;
 pub mod handshake;
+pub mod memo;
 pub mod message;
 pub mod names;
 pub mod reader;

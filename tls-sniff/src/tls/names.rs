@@ -4,15 +4,38 @@
 //! without the suffix.
 
 mod code_points;
+mod suites;
 
 use std::fmt;
-
-use tls_parser::TlsCipherSuite;
 
 pub use code_points::{
     CertificateCompression, CompressionMethod, ExtensionType, NamedGroup, PskKeyExchangeMode,
     SignatureScheme,
 };
+pub use suites::CipherSuite;
+
+/// A number of a registry. Shown, it is its name, or its number where there is none.
+pub trait CodePoint: Copy + fmt::Display {
+    /// The name, which is printable ASCII without quotes and backslashes.
+    fn name(self) -> Option<&'static str>;
+}
+
+/// Shows code points that have no name in the given form.
+macro_rules! shown {
+    ($($code_point:ty: $number:literal)*) => { $(
+        impl std::fmt::Display for $code_point {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match $crate::tls::names::CodePoint::name(*self) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, $number, self.0),
+                }
+            }
+        }
+    )* };
+}
+pub(super) use shown;
+
+shown! { AlertLevel: "{:#04x}" AlertDescription: "{:#04x}" }
 
 /// Whether a two-byte code point is one of RFC 8701's sixteen: 0x0a0a, 0x1a1a, ... 0xfafa.
 #[must_use]
@@ -21,41 +44,53 @@ pub const fn is_grease(value: u16) -> bool {
     high == low && low & 0x0f == 0x0a
 }
 
+/// What GREASE is called: one of sixteen, with its number.
+const fn grease(value: u16) -> Option<&'static str> {
+    Some(match value {
+        0x0a0a => "GREASE (0x0a0a)",
+        0x1a1a => "GREASE (0x1a1a)",
+        0x2a2a => "GREASE (0x2a2a)",
+        0x3a3a => "GREASE (0x3a3a)",
+        0x4a4a => "GREASE (0x4a4a)",
+        0x5a5a => "GREASE (0x5a5a)",
+        0x6a6a => "GREASE (0x6a6a)",
+        0x7a7a => "GREASE (0x7a7a)",
+        0x8a8a => "GREASE (0x8a8a)",
+        0x9a9a => "GREASE (0x9a9a)",
+        0xaaaa => "GREASE (0xaaaa)",
+        0xbaba => "GREASE (0xbaba)",
+        0xcaca => "GREASE (0xcaca)",
+        0xdada => "GREASE (0xdada)",
+        0xeaea => "GREASE (0xeaea)",
+        0xfafa => "GREASE (0xfafa)",
+        _ => return None,
+    })
+}
+
 /// A protocol version in the words of its RFC: `TLS 1.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolVersion(pub u16);
 
-impl fmt::Display for ProtocolVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0x0002 => f.write_str("SSL 2.0"),
-            0x0300 => f.write_str("SSL 3.0"),
-            0x0301 => f.write_str("TLS 1.0"),
-            0x0302 => f.write_str("TLS 1.1"),
-            0x0303 => f.write_str("TLS 1.2"),
-            0x0304 => f.write_str("TLS 1.3"),
-            draft @ 0x7f00..=0x7fff => write!(f, "TLS 1.3 draft {}", draft & 0xff),
-            value if is_grease(value) => write!(f, "GREASE ({value:#06x})"),
-            value => write!(f, "{value:#06x}"),
-        }
+impl CodePoint for ProtocolVersion {
+    fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x0002 => "SSL 2.0",
+            0x0300 => "SSL 3.0",
+            0x0301 => "TLS 1.0",
+            0x0302 => "TLS 1.1",
+            0x0303 => "TLS 1.2",
+            0x0304 => "TLS 1.3",
+            other => return grease(other),
+        })
     }
 }
 
-/// A cipher suite by its IANA name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CipherSuite(pub u16);
-
-impl fmt::Display for CipherSuite {
+impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            value if is_grease(value) => write!(f, "GREASE ({value:#06x})"),
-            // Signalling values, which are no suites to tls-parser.
-            0x00ff => f.write_str("TLS_EMPTY_RENEGOTIATION_INFO_SCSV"),
-            0x5600 => f.write_str("TLS_FALLBACK_SCSV"),
-            value => match TlsCipherSuite::from_id(value) {
-                Some(suite) => f.write_str(suite.name),
-                None => write!(f, "{value:#06x}"),
-            },
+        match (self.name(), self.0) {
+            (Some(name), _) => f.write_str(name),
+            (None, draft @ 0x7f00..=0x7fff) => write!(f, "TLS 1.3 draft {}", draft & 0xff),
+            (None, value) => write!(f, "{value:#06x}"),
         }
     }
 }
@@ -64,12 +99,12 @@ impl fmt::Display for CipherSuite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertLevel(pub u8);
 
-impl fmt::Display for AlertLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CodePoint for AlertLevel {
+    fn name(self) -> Option<&'static str> {
         match self.0 {
-            1 => f.write_str("warning"),
-            2 => f.write_str("fatal"),
-            value => write!(f, "{value:#04x}"),
+            1 => Some("warning"),
+            2 => Some("fatal"),
+            _ => None,
         }
     }
 }
@@ -78,12 +113,9 @@ impl fmt::Display for AlertLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertDescription(pub u8);
 
-impl fmt::Display for AlertDescription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match alert_name(self.0) {
-            Some(name) => f.write_str(name),
-            None => write!(f, "{:#04x}", self.0),
-        }
+impl CodePoint for AlertDescription {
+    fn name(self) -> Option<&'static str> {
+        alert_name(self.0)
     }
 }
 

@@ -14,7 +14,10 @@
 //!                            ║ | certificate | cipher_specs: 3 bytes each | connection_id
 //! ```
 
-use super::reader::{ParseError, Reader};
+use super::{
+    names::{CipherSuite, CodePoint},
+    reader::{ParseError, Reader},
+};
 
 /// A CLIENT-HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +122,9 @@ fn specs(bytes: &[u8]) -> impl Iterator<Item = u32> + Clone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CipherSpec(pub u32);
 
-impl std::fmt::Display for CipherSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = match self.0 {
+impl CodePoint for CipherSpec {
+    fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
             0x01_0080 => "SSL_CK_RC4_128_WITH_MD5",
             0x02_0080 => "SSL_CK_RC4_128_EXPORT40_WITH_MD5",
             0x03_0080 => "SSL_CK_RC2_128_CBC_WITH_MD5",
@@ -129,11 +132,17 @@ impl std::fmt::Display for CipherSpec {
             0x05_0080 => "SSL_CK_IDEA_128_CBC_WITH_MD5",
             0x06_0040 => "SSL_CK_DES_64_CBC_WITH_MD5",
             0x07_00c0 => "SSL_CK_DES_192_EDE3_CBC_WITH_MD5",
-            suite => match u16::try_from(suite) {
-                Ok(suite) => return super::names::CipherSuite(suite).fmt(f),
-                Err(_) => return write!(f, "{suite:#08x}"),
-            },
-        };
-        f.write_str(name)
+            other => return CipherSuite(u16::try_from(other).ok()?).name(),
+        })
+    }
+}
+
+impl std::fmt::Display for CipherSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.name(), u16::try_from(self.0)) {
+            (Some(name), _) => f.write_str(name),
+            (None, Ok(suite)) => CipherSuite(suite).fmt(f),
+            (None, Err(_)) => write!(f, "{:#08x}", self.0),
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What of a handshake should not be in use any more: RFC 8996 (TLS 1.0 and 1.1), RFC 7568 (SSL 3.0), RFC 7465
 //! (RC4), RFC 9325 (recommendations), CA/Browser Forum Baseline Requirements (keys and hashes).
 
-use super::{certificate::Certificate, names::CipherSuite};
+use super::{
+    certificate::Certificate,
+    names::{CipherSuite, CodePoint},
+};
 
 /// Days before its end from which a certificate counts as expiring.
 const EXPIRING_DAYS: i64 = 30;
@@ -75,8 +78,8 @@ pub fn of(
     if version.is_some_and(|version| version < 0x0303) {
         found.push(Weakness::VersionBelowTls12);
     }
-    if let Some(number) = cipher_suite {
-        suite(&CipherSuite(number).to_string(), &mut found);
+    if let Some(name) = cipher_suite.and_then(|number| CipherSuite(number).name()) {
+        suite(name, &mut found);
     }
     if let Some(certificate) = certificate {
         of_certificate(certificate, now, &mut found);
@@ -94,12 +97,21 @@ fn suite(name: &str, found: &mut Vec<Weakness>) {
         }
         return;
     };
-    let has = |part: &str| cipher.split('_').any(|word| word == part);
+    let (mut rc4, mut triple_des, mut des, mut null) = (false, false, false, false);
+    for word in cipher.split('_') {
+        match word {
+            "RC4" => rc4 = true,
+            "3DES" => triple_des = true,
+            "DES" | "DES40" | "RC2" => des = true,
+            "NULL" => null = true,
+            _ => {}
+        }
+    }
     let flags = [
-        (has("RC4"), Weakness::Rc4),
-        (has("3DES"), Weakness::TripleDes),
-        (has("DES") || has("DES40") || has("RC2"), Weakness::Des),
-        (has("NULL"), Weakness::NullEncryption),
+        (rc4, Weakness::Rc4),
+        (triple_des, Weakness::TripleDes),
+        (des, Weakness::Des),
+        (null, Weakness::NullEncryption),
         (is_export(exchange), Weakness::Export),
         (exchange.contains("anon") || exchange == "NULL", Weakness::Anonymous),
         (!is_forward_secret(exchange), Weakness::NoForwardSecrecy),

@@ -147,7 +147,7 @@ fn tell(observation: &Observation<'_>) -> Told {
 }
 
 fn of_handshake(it: &HandshakeObservation<'_>) -> Handshake {
-    let sni = it.client_hello.and_then(|hello| hello.sni.as_deref());
+    let sni = it.client_hello.and_then(|hello| hello.sni());
     let facts = (it.client_hello, it.server_hello, it.server_certificates, it.client_certificates);
     Handshake {
         client_port: it.client.port(),

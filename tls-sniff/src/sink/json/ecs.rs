@@ -1,70 +1,67 @@
 //! The Elastic Common Schema, version 8.17: `tls.*`, `client`, `server`, `network` and `event`
 //! (<https://www.elastic.co/docs/reference/ecs/ecs-tls>), with dotted names as ECS documents write them.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
-use super::{Shown, certificate::date, some, stats, text};
+use super::{
+    certificate::Date,
+    stats,
+    writer::{List, Object, Plain},
+};
 use crate::{
     clock::Timestamp,
     observation::{HandshakeObservation, Outcome},
     tls::{
         certificate::Chain,
-        names::{CipherSuite, NamedGroup},
+        names::{CipherSuite, NamedGroup, Printable},
     },
 };
 
 const ECS_VERSION: &str = "8.17.0";
 
-pub(super) struct Line<'a, 'b>(pub(super) &'a HandshakeObservation<'b>);
-
-impl Serialize for Line<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let it = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("@timestamp", &Shown(it.timestamp))?;
-        map.serialize_entry("ecs.version", ECS_VERSION)?;
-        event(&mut map, it)?;
-        for (address, ip, port, socket) in [
-            ("client.address", "client.ip", "client.port", it.client),
-            ("server.address", "server.ip", "server.port", it.server),
-        ] {
-            map.serialize_entry(address, &socket.ip())?;
-            map.serialize_entry(ip, &socket.ip())?;
-            map.serialize_entry(port, &socket.port())?;
-        }
-        map.serialize_entry("network.transport", "tcp")?;
-        map.serialize_entry("network.protocol", "tls")?;
-        map.serialize_entry("network.community_id", it.community_id)?;
-        let interface = it.on.interface.map(|name| text(name.as_bytes()));
-        some(&mut map, "observer.ingress.interface.name", interface)?;
-        client(&mut map, it)?;
-        server(&mut map, it)?;
-        map.end()
+pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.field("@timestamp", it.timestamp);
+    line.field("ecs.version", ECS_VERSION);
+    event(line, it);
+    for (address, ip, port, socket) in [
+        ("client.address", "client.ip", "client.port", it.client),
+        ("server.address", "server.ip", "server.port", it.server),
+    ] {
+        line.field(address, socket.ip());
+        line.field(ip, socket.ip());
+        line.field(port, socket.port());
     }
+    line.field("network.transport", "tcp");
+    line.field("network.protocol", "tls");
+    line.field("network.community_id", it.community_id);
+    let interface = it.on.interface.map(|name| Printable(name.as_bytes()));
+    line.some("observer.ingress.interface.name", interface);
+    client(line, it);
+    server(line, it);
 }
 
-fn event<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result<(), M::Error> {
-    map.serialize_entry("event.kind", "event")?;
-    map.serialize_entry("event.category", &["network"])?;
-    map.serialize_entry("event.type", &["connection", "protocol"])?;
-    map.serialize_entry("event.action", "tls-handshake")?;
+fn event(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.field("event.kind", "event");
+    line.field("event.category", List(["network"].into_iter()));
+    line.field("event.type", List(["connection", "protocol"].into_iter()));
+    line.field("event.action", "tls-handshake");
     let result = match it.outcome {
         Outcome::Completed => "success",
         Outcome::StillOpen | Outcome::Partial => "unknown",
         _ => "failure",
     };
-    map.serialize_entry("event.outcome", result)?;
-    map.serialize_entry("event.reason", it.outcome.as_str())?;
-    map.serialize_entry("event.start", &Shown(it.first.timestamp))?;
-    some(map, "event.duration", it.duration)
+    line.field("event.outcome", result);
+    line.field("event.reason", it.outcome.as_str());
+    line.field("event.start", it.first.timestamp);
+    line.some("event.duration", it.duration);
 }
 
-fn client<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result<(), M::Error> {
-    let Some(hello) = it.client_hello else { return Ok(()) };
-    some(map, "tls.client.server_name", hello.sni.as_deref().map(text))?;
-    some(map, "tls.client.ja3", hello.fingerprints.as_ref().map(|prints| &prints.ja3))?;
+fn client(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    let Some(hello) = it.client_hello else { return };
+    line.some("tls.client.server_name", hello.sni().map(Printable));
+    line.some("tls.client.ja3", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja3())));
     // ECS has no field of its own for JA4.
-    some(map, "tls.client.ja4", hello.fingerprints.as_ref().map(|prints| &prints.ja4))?;
+    line.some("tls.client.ja4", hello.fingerprints.as_ref().map(|prints| Plain(prints.ja4())));
     let names = [
         "tls.client.subject",
         "tls.client.issuer",
@@ -72,21 +69,21 @@ fn client<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result
         "tls.client.not_after",
         "tls.client.hash.sha256",
     ];
-    certificate(map, names, it.client_certificates)
+    certificate(line, names, it.client_certificates);
 }
 
-fn server<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result<(), M::Error> {
-    map.serialize_entry("tls.established", &it.is_established())?;
-    some(map, "tls.resumed", it.resumed)?;
+fn server(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.field("tls.established", it.is_established());
+    line.some("tls.resumed", it.resumed);
     if let Some((protocol, version)) = it.version.and_then(version) {
-        map.serialize_entry("tls.version_protocol", protocol)?;
-        map.serialize_entry("tls.version", version)?;
+        line.field("tls.version_protocol", protocol);
+        line.field("tls.version", version);
     }
-    let Some(hello) = it.server_hello else { return Ok(()) };
-    map.serialize_entry("tls.cipher", &Shown(CipherSuite(hello.cipher_suite)))?;
-    some(map, "tls.curve", it.group.map(|group| Shown(NamedGroup(group))))?;
-    some(map, "tls.next_protocol", hello.alpn.as_deref().map(text))?;
-    some(map, "tls.server.ja3s", hello.ja3s.as_ref())?;
+    let Some(hello) = it.server_hello else { return };
+    line.field("tls.cipher", CipherSuite(hello.cipher_suite));
+    line.some("tls.curve", it.group.map(NamedGroup));
+    line.some("tls.next_protocol", hello.alpn.as_deref().map(Printable));
+    line.some("tls.server.ja3s", hello.ja3s().map(Plain));
     let names = [
         "tls.server.subject",
         "tls.server.issuer",
@@ -94,7 +91,7 @@ fn server<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result
         "tls.server.not_after",
         "tls.server.hash.sha256",
     ];
-    certificate(map, names, it.server_certificates)
+    certificate(line, names, it.server_certificates);
 }
 
 /// ECS has protocol and number apart.
@@ -110,26 +107,26 @@ const fn version(version: u16) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn certificate<M: SerializeMap>(
-    map: &mut M,
+fn certificate(
+    line: &mut Object<'_>,
     [subject, issuer, not_before, not_after, hash]: [&'static str; 5],
     chain: Option<&Chain>,
-) -> Result<(), M::Error> {
-    let Some(leaf) = chain.and_then(Chain::leaf) else { return Ok(()) };
+) {
+    let Some(leaf) = chain.and_then(Chain::leaf) else { return };
     if let Ok(x509) = &leaf.x509 {
-        map.serialize_entry(subject, &x509.subject)?;
-        map.serialize_entry(issuer, &x509.issuer)?;
-        map.serialize_entry(not_before, &date(x509.not_before))?;
-        map.serialize_entry(not_after, &date(x509.not_after))?;
+        line.field(subject, x509.subject.as_str());
+        line.field(issuer, x509.issuer.as_str());
+        line.field(not_before, Date(x509.not_before));
+        line.field(not_after, Date(x509.not_after));
     }
-    map.serialize_entry(hash, &leaf.sha256.to_ascii_uppercase())
+    line.field(hash, Plain(leaf.sha256.to_ascii_uppercase()));
 }
 
 /// The statistics.
 #[derive(Serialize)]
 pub(super) struct StatsLine<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Shown<Timestamp>,
+    #[serde(rename = "@timestamp", serialize_with = "stats::time")]
+    timestamp: Timestamp,
     #[serde(rename = "ecs.version")]
     ecs_version: &'static str,
     #[serde(rename = "event.kind")]
@@ -139,7 +136,7 @@ pub(super) struct StatsLine<'a> {
 
 impl<'a> From<stats::Line<'a>> for StatsLine<'a> {
     fn from(tls_sniff: stats::Line<'a>) -> Self {
-        let timestamp = Shown(tls_sniff.timestamp.0);
+        let timestamp = tls_sniff.timestamp;
         Self { timestamp, ecs_version: ECS_VERSION, kind: "metric", tls_sniff }
     }
 }

@@ -1,97 +1,70 @@
 //! Suricata's EVE event `tls` (doc/userguide/output/eve/eve-json-format.rst, Suricata 8): its names, its
 //! forms of times and fingerprints. What Suricata does not have is left out.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
-use super::{List, Shown, some, stats, text, vlan};
+use super::{
+    stats, vlan,
+    writer::{Object, Plain, Shown, Value},
+};
 use crate::{
     clock::Timestamp,
+    digits,
     observation::HandshakeObservation,
-    tls::certificate::{Certificate, Chain},
+    tls::{certificate::Chain, fingerprint::Digits, names::Printable},
 };
 
-pub(super) struct Line<'a, 'b>(pub(super) &'a HandshakeObservation<'b>);
+pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.field("timestamp", Time(it.timestamp));
+    line.some("in_iface", it.on.interface.map(|name| Printable(name.as_bytes())));
+    line.field("event_type", "tls");
+    vlan(line, it.first.vlan);
+    line.field("src_ip", it.client.ip());
+    line.field("src_port", it.client.port());
+    line.field("dest_ip", it.server.ip());
+    line.field("dest_port", it.server.port());
+    line.field("proto", "TCP");
+    line.field("community_id", it.community_id);
+    line.object("tls", |tls| inner(tls, it));
+}
 
-impl Serialize for Line<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let it = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timestamp", &Shown(Time(it.timestamp)))?;
-        some(&mut map, "in_iface", it.on.interface.map(|name| text(name.as_bytes())))?;
-        map.serialize_entry("event_type", "tls")?;
-        vlan(&mut map, it.first.vlan)?;
-        map.serialize_entry("src_ip", &it.client.ip())?;
-        map.serialize_entry("src_port", &it.client.port())?;
-        map.serialize_entry("dest_ip", &it.server.ip())?;
-        map.serialize_entry("dest_port", &it.server.port())?;
-        map.serialize_entry("proto", "TCP")?;
-        map.serialize_entry("community_id", it.community_id)?;
-        map.serialize_entry("tls", &Tls(it))?;
-        map.end()
+fn inner(tls: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    certificate(tls, it.server_certificates);
+    let sni = it.client_hello.and_then(|hello| hello.sni());
+    tls.some("sni", sni.map(Printable));
+    tls.some("version", it.version.map(|version| Shown(Version(version))));
+    tls.flag("session_resumed", it.resumed == Some(true));
+    let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
+    hash(tls, "ja3", prints.map(|prints| prints.ja3()));
+    hash(tls, "ja3s", it.server_hello.and_then(|hello| hello.ja3s()));
+    tls.some("ja4", prints.map(|prints| Plain(prints.ja4())));
+    let offered = it.client_hello.map(|hello| hello.alpn().map(Printable));
+    tls.list("client_alpns", offered.into_iter().flatten());
+    let chosen = it.server_hello.and_then(|hello| hello.alpn.as_deref());
+    tls.list("server_alpns", chosen.into_iter().map(Printable));
+    if let Some(chain) = it.client_certificates {
+        tls.object("client", |client| certificate(client, Some(chain)));
     }
 }
 
-struct Tls<'a, 'b>(&'a HandshakeObservation<'b>);
-
-impl Serialize for Tls<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let it = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        certificate(&mut map, it.server_certificates)?;
-        let sni = it.client_hello.and_then(|hello| hello.sni.as_deref());
-        some(&mut map, "sni", sni.map(text))?;
-        some(&mut map, "version", it.version.map(|version| Shown(Version(version))))?;
-        let resumed = it.resumed.filter(|resumed| *resumed);
-        some(&mut map, "session_resumed", resumed)?;
-        let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
-        some(&mut map, "ja3", prints.map(|prints| Hash { hash: &prints.ja3 }))?;
-        let ja3s = it.server_hello.and_then(|hello| hello.ja3s.as_ref());
-        some(&mut map, "ja3s", ja3s.map(|hash| Hash { hash }))?;
-        some(&mut map, "ja4", prints.map(|prints| &prints.ja4))?;
-        let offered = it.client_hello.map(|hello| &hello.alpn).filter(|alpn| !alpn.is_empty());
-        some(
-            &mut map,
-            "client_alpns",
-            offered.map(|alpn| List(alpn.iter().map(|name| text(name)))),
-        )?;
-        let chosen = it.server_hello.and_then(|hello| hello.alpn.as_deref());
-        some(&mut map, "server_alpns", chosen.map(|name| List([name].into_iter().map(text))))?;
-        some(&mut map, "client", it.client_certificates.map(Client))?;
-        map.end()
+fn hash(tls: &mut Object<'_>, name: &'static str, hash: Option<Digits<32>>) {
+    if let Some(hash) = hash {
+        tls.object(name, |it| it.field("hash", Plain(hash)));
     }
 }
 
-#[derive(Serialize)]
-struct Hash<'a> {
-    hash: &'a str,
-}
-
-struct Client<'a>(&'a Chain);
-
-impl Serialize for Client<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        certificate(&mut map, Some(self.0))?;
-        map.end()
-    }
-}
-
-fn certificate<M: SerializeMap>(map: &mut M, chain: Option<&Chain>) -> Result<(), M::Error> {
-    let Some(leaf) = chain.and_then(Chain::leaf) else { return Ok(()) };
+fn certificate(tls: &mut Object<'_>, chain: Option<&Chain>) {
+    let Some(leaf) = chain.and_then(Chain::leaf) else { return };
     if let Ok(x509) = &leaf.x509 {
-        map.serialize_entry("subject", &x509.subject)?;
-        map.serialize_entry("issuerdn", &x509.issuer)?;
-        some(map, "subjectaltname", (!x509.san.is_empty()).then_some(&x509.san))?;
-        map.serialize_entry("serial", &colons(x509.serial.as_bytes()).to_ascii_uppercase())?;
-        map.serialize_entry("notbefore", &Shown(Date(x509.not_before)))?;
-        map.serialize_entry("notafter", &Shown(Date(x509.not_after)))?;
+        tls.field("subject", x509.subject.as_str());
+        tls.field("issuerdn", x509.issuer.as_str());
+        tls.list("subjectaltname", x509.san.iter().map(String::as_str));
+        tls.field("serial", Plain(colons(x509.serial.as_bytes()).to_ascii_uppercase()));
+        tls.field("notbefore", Date(x509.not_before));
+        tls.field("notafter", Date(x509.not_after));
     }
-    map.serialize_entry("fingerprint", &fingerprint(leaf))
-}
-
-/// SHA-1 of the DER.
-fn fingerprint(certificate: &Certificate) -> String {
-    colons(certificate.sha1.as_bytes())
+    // SHA-1 of the DER.
+    tls.field("fingerprint", Plain(colons(leaf.sha1.as_bytes())));
 }
 
 /// Hexadecimal digits with a colon after each byte but the last.
@@ -120,22 +93,24 @@ impl std::fmt::Display for Version {
 }
 
 /// `2026-01-02T03:04:05.678901+0000`
-pub(super) struct Time(Timestamp);
+struct Time(Timestamp);
 
-impl std::fmt::Display for Time {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let utc = self.0.to_string();
-        write!(f, "{}+0000", utc.get(..26).unwrap_or(&utc))
+impl Value for Time {
+    fn write(self, out: &mut Vec<u8>) {
+        let utc = digits::rfc_3339(self.0);
+        out.push(b'"');
+        out.extend_from_slice(utc.first_chunk::<26>().unwrap_or(&[0; 26]));
+        out.extend_from_slice(b"+0000\"");
     }
 }
 
 /// `2026-01-02T03:04:05`
 struct Date(i64);
 
-impl std::fmt::Display for Date {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let utc = Timestamp(self.0.saturating_mul(1_000_000_000)).to_string();
-        f.write_str(utc.get(..19).unwrap_or(&utc))
+impl Value for Date {
+    fn write(self, out: &mut Vec<u8>) {
+        let utc = digits::rfc_3339(Timestamp(self.0.saturating_mul(1_000_000_000)));
+        Plain(utc.first_chunk::<19>().unwrap_or(&[0; 19])).write(out);
     }
 }
 

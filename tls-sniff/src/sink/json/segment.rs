@@ -1,30 +1,24 @@
 //! The events of TCP segments.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
-
-use super::{List, SCHEMA, Shown, endpoint, seen_on, some, vlan};
+use super::{
+    SCHEMA, endpoint, seen_on, vlan,
+    writer::{List, Object},
+};
 use crate::observation::{EventKind, SegmentObservation};
 
-pub(super) struct Line<'a, 'b>(pub(super) &'a SegmentObservation<'b>);
-
-impl Serialize for Line<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let it = self.0;
-        let header = &it.event.header;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timestamp", &Shown(it.seen.timestamp))?;
-        map.serialize_entry("event", EventKind::Segment.as_str())?;
-        map.serialize_entry("schema", &SCHEMA)?;
-        seen_on(&mut map, it.on)?;
-        some(&mut map, "direction", it.seen.direction())?;
-        map.serialize_entry("hook", it.seen.hook())?;
-        endpoint(&mut map, ["source_address", "source_port"], it.source())?;
-        endpoint(&mut map, ["destination_address", "destination_port"], it.destination())?;
-        vlan(&mut map, it.seen.vlan)?;
-        map.serialize_entry("tcp_flags", &List(it.flags()))?;
-        map.serialize_entry("tcp_sequence", &header.tcp_sequence)?;
-        map.serialize_entry("tcp_acknowledgement", &header.tcp_acknowledgement)?;
-        map.serialize_entry("payload_length", &header.payload_len)?;
-        map.end()
-    }
+pub(super) fn fields(line: &mut Object<'_>, it: &SegmentObservation<'_>) {
+    let header = &it.event.header;
+    line.field("timestamp", it.seen.timestamp);
+    line.field("event", EventKind::Segment.as_str());
+    line.field("schema", SCHEMA);
+    seen_on(line, it.on);
+    line.some("direction", it.seen.direction());
+    line.field("hook", it.seen.hook());
+    endpoint(line, ["source_address", "source_port"], it.source());
+    endpoint(line, ["destination_address", "destination_port"], it.destination());
+    vlan(line, it.seen.vlan);
+    line.field("tcp_flags", List(it.flags()));
+    line.field("tcp_sequence", header.tcp_sequence);
+    line.field("tcp_acknowledgement", header.tcp_acknowledgement);
+    line.field("payload_length", header.payload_len);
 }

@@ -8,7 +8,7 @@ use tls_sniff_common::{
     flow::Hook,
 };
 
-use super::{SCHEMA, Shown};
+use super::SCHEMA;
 use crate::{
     clock::Timestamp,
     observation::{CaptureStats, PipelineCounters, Stats, StatsReason},
@@ -16,7 +16,8 @@ use crate::{
 
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
-    pub(super) timestamp: Shown<Timestamp>,
+    #[serde(serialize_with = "time")]
+    pub(super) timestamp: Timestamp,
     event: &'static str,
     schema: u32,
     reason: StatsReason,
@@ -33,7 +34,7 @@ impl<'a> From<&'a Stats> for Line<'a> {
     fn from(stats: &'a Stats) -> Self {
         let name = |(hook, block): &'a (Hook, CounterBlock)| (hook.as_str(), Counts(block));
         Self {
-            timestamp: Shown(stats.timestamp),
+            timestamp: stats.timestamp,
             event: "stats",
             schema: SCHEMA,
             reason: stats.reason,
@@ -53,4 +54,9 @@ impl Serialize for Counts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(Counter::ALL.iter().map(|counter| counter.as_str()).zip(self.0))
     }
+}
+
+/// By `Display`.
+pub(super) fn time<S: Serializer>(timestamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(timestamp)
 }

@@ -2,96 +2,100 @@
 //! filled without validating certificates, and `_path` as its JSON streaming writer adds it. Zeek's uid is
 //! random; here it is made of the connection and its time, so that a file read twice has the same.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{List, Shown, some, stats, text};
+use super::{
+    stats,
+    writer::{List, Object, Plain, Value},
+};
 use crate::{
     clock::Timestamp,
     observation::{HandshakeObservation, Outcome},
     tls::{
         certificate::{Chain, X509},
-        names::{CipherSuite, NamedGroup},
+        names::{CipherSuite, NamedGroup, Printable},
     },
 };
 
-pub(super) struct Line<'a, 'b>(pub(super) &'a HandshakeObservation<'b>);
-
-impl Serialize for Line<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let it = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("_path", "ssl")?;
-        map.serialize_entry("ts", &epoch(it.first.timestamp))?;
-        map.serialize_entry("uid", &uid(it))?;
-        map.serialize_entry("id.orig_h", &it.client.ip())?;
-        map.serialize_entry("id.orig_p", &it.client.port())?;
-        map.serialize_entry("id.resp_h", &it.server.ip())?;
-        map.serialize_entry("id.resp_p", &it.server.port())?;
-        chosen(&mut map, it)?;
-        let sni = it.client_hello.and_then(|hello| hello.sni.as_deref());
-        some(&mut map, "server_name", sni.map(text))?;
-        map.serialize_entry("resumed", &it.resumed.unwrap_or(false))?;
-        if let Outcome::Alert { alert: Some(alert), .. } = it.outcome {
-            map.serialize_entry("last_alert", &Shown(alert.description))?;
-        }
-        let alpn = it.server_hello.and_then(|hello| hello.alpn.as_deref());
-        some(&mut map, "next_protocol", alpn.map(text))?;
-        map.serialize_entry("established", &it.is_established())?;
-        map.serialize_entry("ssl_history", it.history)?;
-        some(&mut map, "cert_chain_fps", it.server_certificates.map(fingerprints))?;
-        some(&mut map, "client_cert_chain_fps", it.client_certificates.map(fingerprints))?;
-        names(&mut map, ["subject", "issuer"], it.server_certificates)?;
-        names(&mut map, ["client_subject", "client_issuer"], it.client_certificates)?;
-        map.serialize_entry("community_id", it.community_id)?;
-        let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
-        some(&mut map, "ja3", prints.map(|prints| &prints.ja3))?;
-        some(&mut map, "ja4", prints.map(|prints| &prints.ja4))?;
-        some(&mut map, "ja3s", it.server_hello.and_then(|hello| hello.ja3s.as_ref()))?;
-        map.end()
+pub(super) fn fields(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.field("_path", "ssl");
+    line.field("ts", Epoch(it.first.timestamp));
+    line.field("uid", Plain(uid(it)));
+    line.field("id.orig_h", it.client.ip());
+    line.field("id.orig_p", it.client.port());
+    line.field("id.resp_h", it.server.ip());
+    line.field("id.resp_p", it.server.port());
+    chosen(line, it);
+    let sni = it.client_hello.and_then(|hello| hello.sni());
+    line.some("server_name", sni.map(Printable));
+    line.field("resumed", it.resumed.unwrap_or(false));
+    if let Outcome::Alert { alert: Some(alert), .. } = it.outcome {
+        line.field("last_alert", alert.description);
     }
+    let alpn = it.server_hello.and_then(|hello| hello.alpn.as_deref());
+    line.some("next_protocol", alpn.map(Printable));
+    line.field("established", it.is_established());
+    line.field("ssl_history", it.history);
+    line.some("cert_chain_fps", it.server_certificates.map(fingerprints));
+    line.some("client_cert_chain_fps", it.client_certificates.map(fingerprints));
+    names(line, ["subject", "issuer"], it.server_certificates);
+    names(line, ["client_subject", "client_issuer"], it.client_certificates);
+    line.field("community_id", it.community_id);
+    let prints = it.client_hello.and_then(|hello| hello.fingerprints.as_ref());
+    line.some("ja3", prints.map(|prints| Plain(prints.ja3())));
+    line.some("ja4", prints.map(|prints| Plain(prints.ja4())));
+    let ja3s = it.server_hello.and_then(|hello| hello.ja3s());
+    line.some("ja3s", ja3s.map(Plain));
 }
 
-fn chosen<M: SerializeMap>(map: &mut M, it: &HandshakeObservation<'_>) -> Result<(), M::Error> {
-    some(map, "version", it.version.map(version))?;
-    let Some(hello) = it.server_hello else { return Ok(()) };
-    map.serialize_entry("cipher", &Shown(CipherSuite(hello.cipher_suite)))?;
-    some(map, "curve", it.group.map(|group| Shown(NamedGroup(group))))
+fn chosen(line: &mut Object<'_>, it: &HandshakeObservation<'_>) {
+    line.some("version", it.version.map(Version));
+    let Some(hello) = it.server_hello else { return };
+    line.field("cipher", CipherSuite(hello.cipher_suite));
+    line.some("curve", it.group.map(NamedGroup));
 }
 
 /// Zeek's words for versions (base/protocols/ssl/consts.zeek).
-fn version(version: u16) -> String {
-    match version {
-        0x0002 => "SSLv2".to_owned(),
-        0x0300 => "SSLv3".to_owned(),
-        0x0301 => "TLSv10".to_owned(),
-        0x0302 => "TLSv11".to_owned(),
-        0x0303 => "TLSv12".to_owned(),
-        0x0304 => "TLSv13".to_owned(),
-        draft @ 0x7f00..=0x7fff => format!("TLSv13-draft{}", draft & 0xff),
-        other => format!("unknown-{other}"),
+struct Version(u16);
+
+impl Value for Version {
+    fn write(self, out: &mut Vec<u8>) {
+        let name = match self.0 {
+            0x0002 => "SSLv2",
+            0x0300 => "SSLv3",
+            0x0301 => "TLSv10",
+            0x0302 => "TLSv11",
+            0x0303 => "TLSv12",
+            0x0304 => "TLSv13",
+            draft @ 0x7f00..=0x7fff => &format!("TLSv13-draft{}", draft & 0xff),
+            other => &format!("unknown-{other}"),
+        };
+        Plain(name).write(out);
     }
 }
 
-fn fingerprints(chain: &Chain) -> impl Serialize {
-    List(chain.certificates.iter().map(|certificate| &certificate.sha256))
+fn fingerprints(chain: &Chain) -> impl Value {
+    List(chain.certificates.iter().map(|certificate| Plain(&certificate.sha256)))
 }
 
-fn names<M: SerializeMap>(
-    map: &mut M,
-    [subject, issuer]: [&'static str; 2],
-    chain: Option<&Chain>,
-) -> Result<(), M::Error> {
+fn names(line: &mut Object<'_>, [subject, issuer]: [&'static str; 2], chain: Option<&Chain>) {
     let x509: Option<&X509> =
         chain.and_then(Chain::leaf).and_then(|leaf| leaf.x509.as_deref().ok());
-    some(map, subject, x509.map(|x509| &x509.subject))?;
-    some(map, issuer, x509.map(|x509| &x509.issuer))
+    line.some(subject, x509.map(|x509| x509.subject.as_str()));
+    line.some(issuer, x509.map(|x509| x509.issuer.as_str()));
 }
 
 /// Seconds of the Unix epoch, with a fraction to the microsecond.
-#[expect(clippy::cast_precision_loss, reason = "Zeek's own times are doubles")]
-fn epoch(timestamp: Timestamp) -> f64 {
-    (timestamp.0 / 1000) as f64 / 1e6
+struct Epoch(Timestamp);
+
+impl Value for Epoch {
+    #[expect(clippy::cast_precision_loss, reason = "Zeek's own times are doubles")]
+    fn write(self, out: &mut Vec<u8>) {
+        let seconds = (self.0.0 / 1000) as f64 / 1e6;
+        // Writing to memory does not fail.
+        let _infallible = serde_json::to_writer(out, &seconds);
+    }
 }
 
 /// `C` and 17 letters and digits, as Zeek's look.

@@ -1,17 +1,15 @@
 //! Code points of the hellos: IANA "TLS Supported Groups", "TLS SignatureScheme", "TLS ExtensionType
 //! Values" and the small registries beside them.
 
-use std::fmt;
+use super::{CodePoint, grease, shown};
 
-use super::is_grease;
-
-/// Shows a two-byte code point: its name, GREASE with its number, or its number.
-fn show(f: &mut fmt::Formatter<'_>, name: Option<&str>, value: u16) -> fmt::Result {
-    match name {
-        Some(name) => f.write_str(name),
-        None if is_grease(value) => write!(f, "GREASE ({value:#06x})"),
-        None => write!(f, "{value:#06x}"),
-    }
+shown! {
+    NamedGroup: "{:#06x}"
+    SignatureScheme: "{:#06x}"
+    ExtensionType: "{:#06x}"
+    CertificateCompression: "{:#06x}"
+    PskKeyExchangeMode: "{:#04x}"
+    CompressionMethod: "{:#04x}"
 }
 
 /// A named group of the key exchange.
@@ -32,8 +30,10 @@ impl NamedGroup {
     pub const fn is_hybrid(self) -> bool {
         self.is_post_quantum() && !matches!(self.0, 0x0200..=0x0202)
     }
+}
 
-    const fn name(self) -> Option<&'static str> {
+impl CodePoint for NamedGroup {
+    fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             1 => "sect163k1",
             2 => "sect163r1",
@@ -94,14 +94,8 @@ impl NamedGroup {
             0x639a => "SecP256r1Kyber768Draft00",
             0xff01 => "arbitrary_explicit_prime_curves",
             0xff02 => "arbitrary_explicit_char2_curves",
-            _ => return None,
+            other => return grease(other),
         })
-    }
-}
-
-impl fmt::Display for NamedGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.name(), self.0)
     }
 }
 
@@ -109,8 +103,8 @@ impl fmt::Display for NamedGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureScheme(pub u16);
 
-impl SignatureScheme {
-    const fn name(self) -> Option<&'static str> {
+impl CodePoint for SignatureScheme {
+    fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             0x0201 => "rsa_pkcs1_sha1",
             0x0203 => "ecdsa_sha1",
@@ -149,14 +143,8 @@ impl SignatureScheme {
             0x0904 => "mldsa44",
             0x0905 => "mldsa65",
             0x0906 => "mldsa87",
-            _ => return None,
+            other => return grease(other),
         })
-    }
-}
-
-impl fmt::Display for SignatureScheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.name(), self.0)
     }
 }
 
@@ -164,8 +152,8 @@ impl fmt::Display for SignatureScheme {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtensionType(pub u16);
 
-impl ExtensionType {
-    const fn name(self) -> Option<&'static str> {
+impl CodePoint for ExtensionType {
+    fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "server_name",
             1 => "max_fragment_length",
@@ -237,14 +225,8 @@ impl ExtensionType {
             30031 => "channel_id_old",
             30032 => "channel_id",
             65486 => "encrypted_server_name",
-            _ => return None,
+            other => return grease(other),
         })
-    }
-}
-
-impl fmt::Display for ExtensionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.name(), self.0)
     }
 }
 
@@ -252,15 +234,14 @@ impl fmt::Display for ExtensionType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateCompression(pub u16);
 
-impl fmt::Display for CertificateCompression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
+impl CodePoint for CertificateCompression {
+    fn name(self) -> Option<&'static str> {
+        match self.0 {
             1 => Some("zlib"),
             2 => Some("brotli"),
             3 => Some("zstd"),
-            _ => None,
-        };
-        show(f, name, self.0)
+            other => grease(other),
+        }
     }
 }
 
@@ -268,15 +249,22 @@ impl fmt::Display for CertificateCompression {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PskKeyExchangeMode(pub u8);
 
-impl fmt::Display for PskKeyExchangeMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("psk_ke"),
-            1 => f.write_str("psk_dhe_ke"),
-            // RFC 8701 section 2: 0x0b, 0x2a, 0x49, ... 0xe4.
-            value if value % 0x1f == 0x0b => write!(f, "GREASE ({value:#04x})"),
-            value => write!(f, "{value:#04x}"),
-        }
+impl CodePoint for PskKeyExchangeMode {
+    fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0 => "psk_ke",
+            1 => "psk_dhe_ke",
+            // RFC 8701 section 2.
+            0x0b => "GREASE (0x0b)",
+            0x2a => "GREASE (0x2a)",
+            0x49 => "GREASE (0x49)",
+            0x68 => "GREASE (0x68)",
+            0x87 => "GREASE (0x87)",
+            0xa6 => "GREASE (0xa6)",
+            0xc5 => "GREASE (0xc5)",
+            0xe4 => "GREASE (0xe4)",
+            _ => return None,
+        })
     }
 }
 
@@ -284,13 +272,13 @@ impl fmt::Display for PskKeyExchangeMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompressionMethod(pub u8);
 
-impl fmt::Display for CompressionMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CodePoint for CompressionMethod {
+    fn name(self) -> Option<&'static str> {
         match self.0 {
-            0 => f.write_str("null"),
-            1 => f.write_str("DEFLATE"),
-            64 => f.write_str("LZS"),
-            value => write!(f, "{value:#04x}"),
+            0 => Some("null"),
+            1 => Some("DEFLATE"),
+            64 => Some("LZS"),
+            _ => None,
         }
     }
 }
