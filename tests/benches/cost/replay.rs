@@ -1,0 +1,110 @@
+//! The events that the kernel makes of real connections, in the form that the ring has them, for as many copies of
+//! each connection as are asked for. Needs no kernel: the same walk and the same gate run here.
+
+use anyhow::{Context as _, Result, ensure};
+use tls_sniff::{
+    filter::PacketFilter,
+    source::file::{CaptureFile, Examiner},
+};
+use tls_sniff_common::{
+    config::MAX_CAPTURE_LEN,
+    event::{EVENT_HEADER_LEN, Event, EventHeader},
+};
+use tls_sniff_tests::{
+    conversation::Conversation,
+    traffic::{PcapWriter, Template},
+};
+
+/// Addresses of clients start with this; servers' do not.
+const CLIENTS: u8 = 10;
+
+/// Nanoseconds from one event to the next.
+const STEP: u64 = 1000;
+
+/// The events of one connection.
+pub(crate) struct Story(Vec<(EventHeader, Vec<u8>)>);
+
+/// Events one after the other, as in the ring.
+#[derive(Default)]
+pub(crate) struct Events {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Events {
+    /// Each event's bytes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, header: &EventHeader, payload: &[u8]) {
+        let pointer: *const EventHeader = header;
+        // SAFETY: the struct has no padding, as the assertion of its length beside its definition says, and it
+        // lives for as long as the slice is used.
+        let raw = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), EVENT_HEADER_LEN) };
+        self.bytes.extend_from_slice(raw);
+        self.bytes.extend_from_slice(payload);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+impl Story {
+    /// What the kernel hands over of a conversation.
+    pub(crate) fn of(conversation: &Conversation) -> Result<Self> {
+        let mut file = Vec::new();
+        PcapWriter::new(&mut file)?.connections(&[Template::of(conversation)], 1, 1)?;
+        let mut file = CaptureFile::new(file.as_slice(), "a conversation".to_owned());
+        let examiner = Examiner::new(MAX_CAPTURE_LEN, PacketFilter::default().rules());
+        let mut events = Vec::new();
+        while let Some(frame) = file.next()? {
+            if let Ok(examined) = examiner.examine(&frame) {
+                events.push((examined.event.header, examined.event.payload.to_vec()));
+            }
+        }
+        ensure!(events.len() > 1, "{} events", events.len());
+        Ok(Self(events))
+    }
+
+    /// Appends the events of connection `number`.
+    pub(crate) fn copy(&self, number: u32, clock: &mut u64, events: &mut Events) {
+        for (header, payload) in &self.0 {
+            let mut header = *header;
+            *clock += STEP;
+            header.timestamp = *clock;
+            for time in [&mut header.syn_time, &mut header.syn_ack_time] {
+                *time = if *time == 0 { 0 } else { *clock - STEP / 2 };
+            }
+            let [high, low @ ..] = number.to_be_bytes();
+            let client = if header.source[0] == CLIENTS {
+                header.source_port += u16::from(high);
+                &mut header.source
+            } else {
+                header.destination_port += u16::from(high);
+                &mut header.destination
+            };
+            client[1..4].copy_from_slice(&low);
+            events.push(&header, payload);
+        }
+    }
+}
+
+/// Stories of each kind of connection, each checked to be read back as what it was.
+pub(crate) fn stories(conversations: &[Conversation]) -> Result<Vec<Story>> {
+    let stories: Vec<_> = conversations.iter().map(Story::of).collect::<Result<_>>()?;
+    let mut events = Events::default();
+    for story in &stories {
+        events.clear();
+        story.copy(7, &mut 0, &mut events);
+        for (bytes, (_, payload)) in events.iter().zip(&story.0) {
+            let event = Event::decode(bytes).ok().context("an event that is not decoded")?;
+            ensure!(event.payload == payload, "another payload");
+        }
+    }
+    Ok(stories)
+}
