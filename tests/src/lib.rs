@@ -15,7 +15,7 @@
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
-//! | [`conversation`], [`traffic`] | real TLS connections as bytes, and as the packets of many |
+//! | [`conversation`], [`traffic`], [`replay`] | real TLS connections as bytes, as the packets of many, as the ring's events |
 //! | [`bpf`], [`measure`], [`figures`] | for the benches: test runs, what a process costs, tables |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
@@ -36,6 +36,7 @@ pub mod pcap;
 pub mod peer;
 pub mod poll;
 pub mod process;
+pub mod replay;
 pub mod runner;
 pub mod schema;
 pub mod sniffer;

@@ -26,7 +26,6 @@ mod kernel;
 mod live;
 mod memory;
 mod offline;
-mod replay;
 mod rig;
 mod ring;
 

@@ -26,12 +26,12 @@ use tls_sniff_tests::{
     frame::Frame,
     measure::{pin, resident, thread_cpu},
     need::Need,
+    replay::{Events, Story, stories},
 };
 
 use crate::{
     Settings,
     kernel::hello,
-    replay::{Events, Story, stories},
     rig::{At, Rig},
 };
 

@@ -1,6 +1,10 @@
-//! The events that the kernel makes of real connections, in the form that the ring has them, for as many copies of
-//! each connection as are asked for. Needs no kernel: the same walk and the same gate run here.
+//! The events that the kernel makes of packets, in the form that the ring has them, and of connections as many copies
+//! as are asked for. Needs no kernel: the same walk and the same gate run here.
 
+use crate::{
+    conversation::Conversation,
+    traffic::{PcapWriter, Template},
+};
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff::{
     filter::PacketFilter,
@@ -10,10 +14,6 @@ use tls_sniff_common::{
     config::MAX_CAPTURE_LEN,
     event::{EVENT_HEADER_LEN, Event, EventHeader},
 };
-use tls_sniff_tests::{
-    conversation::Conversation,
-    traffic::{PcapWriter, Template},
-};
 
 /// Addresses of clients start with this; servers' do not.
 const CLIENTS: u8 = 10;
@@ -21,32 +21,56 @@ const CLIENTS: u8 = 10;
 /// Nanoseconds from one event to the next.
 const STEP: u64 = 1000;
 
+/// An event before it is bytes, with its payload.
+pub type Loose = (EventHeader, Vec<u8>);
+
+/// The events of the packets of a capture.
+///
+/// # Errors
+///
+/// If the capture cannot be read.
+pub fn events_of(capture: &[u8]) -> Result<Vec<Loose>> {
+    let mut file = CaptureFile::new(capture, "a capture".to_owned());
+    let examiner = Examiner::new(MAX_CAPTURE_LEN, PacketFilter::default().rules());
+    let mut events = Vec::new();
+    while let Some(frame) = file.next()? {
+        if let Ok(examined) = examiner.examine(&frame) {
+            // As the kernel hands it over when nobody asks for packets.
+            let header = EventHeader { packet_captured: 0, ..examined.event.header };
+            events.push((header, examined.event.payload.to_vec()));
+        }
+    }
+    Ok(events)
+}
+
 /// The events of one connection.
-pub(crate) struct Story(Vec<(EventHeader, Vec<u8>)>);
+pub struct Story(Vec<Loose>);
 
 /// Events one after the other, as in the ring.
 #[derive(Default)]
-pub(crate) struct Events {
+pub struct Events {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Events {
     /// Each event's bytes.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
 
-    fn push(&mut self, header: &EventHeader, payload: &[u8]) {
+    /// Appends one.
+    pub fn push(&mut self, header: &EventHeader, payload: &[u8]) {
         let pointer: *const EventHeader = header;
-        // SAFETY: the struct has no padding, as the assertion of its length beside its definition says, and it
-        // lives for as long as the slice is used.
+        // SAFETY: the struct is initialised, has no padding, as the assertion of its length beside its definition
+        // says, and lives for as long as the slice is used.
         let raw = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), EVENT_HEADER_LEN) };
         self.bytes.extend_from_slice(raw);
         self.bytes.extend_from_slice(payload);
@@ -56,23 +80,20 @@ impl Events {
 
 impl Story {
     /// What the kernel hands over of a conversation.
-    pub(crate) fn of(conversation: &Conversation) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If that is nothing.
+    pub fn of(conversation: &Conversation) -> Result<Self> {
         let mut file = Vec::new();
         PcapWriter::new(&mut file)?.connections(&[Template::of(conversation)], 1, 1)?;
-        let mut file = CaptureFile::new(file.as_slice(), "a conversation".to_owned());
-        let examiner = Examiner::new(MAX_CAPTURE_LEN, PacketFilter::default().rules());
-        let mut events = Vec::new();
-        while let Some(frame) = file.next()? {
-            if let Ok(examined) = examiner.examine(&frame) {
-                events.push((examined.event.header, examined.event.payload.to_vec()));
-            }
-        }
+        let events = events_of(&file)?;
         ensure!(events.len() > 1, "{} events", events.len());
         Ok(Self(events))
     }
 
     /// Appends the events of connection `number`.
-    pub(crate) fn copy(&self, number: u32, clock: &mut u64, events: &mut Events) {
+    pub fn copy(&self, number: u32, clock: &mut u64, events: &mut Events) {
         for (header, payload) in &self.0 {
             let mut header = *header;
             *clock += STEP;
@@ -94,8 +115,12 @@ impl Story {
     }
 }
 
-/// Stories of each kind of connection, each checked to be read back as what it was.
-pub(crate) fn stories(conversations: &[Conversation]) -> Result<Vec<Story>> {
+/// A story of each conversation, checked to be read back as what it was.
+///
+/// # Errors
+///
+/// If one is not.
+pub fn stories(conversations: &[Conversation]) -> Result<Vec<Story>> {
     let stories: Vec<_> = conversations.iter().map(Story::of).collect::<Result<_>>()?;
     let mut events = Events::default();
     for story in &stories {
