@@ -111,22 +111,25 @@ impl Measured {
         Ok(sum)
     }
 
-    /// Waits until it has nothing more to do, and returns the CPU time until then and whether it came to that
-    /// within `limit`.
+    /// Waits until it has had nothing to do for `quiet`, and returns the CPU time until then and whether it came to
+    /// that within `limit`.
     ///
     /// # Errors
     ///
     /// If it ends.
-    pub fn idle(&self, limit: Duration) -> Result<(Duration, bool)> {
+    pub fn idle(&self, quiet: Duration, limit: Duration) -> Result<(Duration, bool)> {
         let start = Instant::now();
-        let (mut before, mut quiet) = (self.cpu()?, 0);
+        let (mut before, mut busy) = (self.cpu()?, start);
         loop {
             thread::sleep(LOOK);
             let now = self.cpu()?;
-            quiet = if now.saturating_sub(before) < IDLE { quiet + 1 } else { 0 };
+            if now.saturating_sub(before) >= IDLE {
+                busy = Instant::now();
+            }
             before = now;
-            if quiet == 5 || start.elapsed() > limit {
-                return Ok((now, quiet == 5));
+            let is_idle = busy.elapsed() > quiet;
+            if is_idle || start.elapsed() > limit {
+                return Ok((now, is_idle));
             }
         }
     }
@@ -275,11 +278,11 @@ mod tests {
         let mut sleeper = Command::new("sleep");
         sleeper.arg("60");
         let sleeper = Measured::spawn(sleeper, null, null).unwrap();
-        assert!(sleeper.idle(Duration::from_secs(5)).unwrap().1);
+        assert!(sleeper.idle(4 * LOOK, Duration::from_secs(5)).unwrap().1);
         let mut busy = Command::new("sh");
         busy.args(["-c", "while :; do :; done"]);
         let busy = Measured::spawn(busy, null, null).unwrap();
-        let (cpu, idle) = busy.idle(Duration::from_millis(600)).unwrap();
+        let (cpu, idle) = busy.idle(4 * LOOK, Duration::from_millis(600)).unwrap();
         assert!(!idle && cpu > Duration::ZERO);
         assert!(switches(busy.id()).is_ok());
     }

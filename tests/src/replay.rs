@@ -94,12 +94,13 @@ impl Story {
 
     /// Appends the events of connection `number`.
     pub fn copy(&self, number: u32, clock: &mut u64, events: &mut Events) {
+        let syn = *clock;
         for (header, payload) in &self.0 {
             let mut header = *header;
             *clock += STEP;
             header.timestamp = *clock;
-            for time in [&mut header.syn_time, &mut header.syn_ack_time] {
-                *time = if *time == 0 { 0 } else { *clock - STEP / 2 };
+            for (time, at) in [(&mut header.syn_time, syn), (&mut header.syn_ack_time, syn + 1)] {
+                *time = if *time == 0 { 0 } else { at };
             }
             let [high, low @ ..] = number.to_be_bytes();
             let client = if header.source[0] == CLIENTS {

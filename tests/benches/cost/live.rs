@@ -16,6 +16,9 @@ use crate::{generator, program};
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Who does nothing for so long has nothing to do.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// What tcpdump is told to find handshakes.
 pub(crate) const HANDSHAKES: &str = "tcp[((tcp[12] & 0xf0) >> 2)] = 0x16";
 
@@ -118,7 +121,7 @@ impl Running {
                 (fs::read_to_string(&sockets).ok()?.lines().count() > 1).then_some(())
             })?;
         }
-        let (before, _) = measured.idle(SOON)?;
+        let (before, _) = measured.idle(QUIET, SOON)?;
         Ok(Some(Self { sniffer, measured, folder: folder.to_owned(), before }))
     }
 
@@ -129,7 +132,9 @@ impl Running {
 
     /// Lets it work off what it has, at most for so long, and ends it.
     pub(crate) fn stop(self, limit: Duration) -> Result<Outcome> {
-        let (cpu, caught_up) = self.measured.idle(limit)?;
+        // The kernel hands a block that is not full to libpcap after a second.
+        let quiet = if self.sniffer.is_ours() { QUIET } else { 6 * QUIET };
+        let (cpu, caught_up) = self.measured.idle(quiet, limit)?;
         self.measured.signal(Signal::SIGINT)?;
         self.measured.wait(Duration::from_secs(60))?;
         let mut outcome =
