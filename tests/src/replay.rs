@@ -85,8 +85,21 @@ impl Story {
     ///
     /// If that is nothing.
     pub fn of(conversation: &Conversation) -> Result<Self> {
+        Self::told(Template::of(conversation))
+    }
+
+    /// The same of a conversation that goes on.
+    ///
+    /// # Errors
+    ///
+    /// See [`Story::of`].
+    pub fn unfinished(conversation: &Conversation) -> Result<Self> {
+        Self::told(Template::unfinished(conversation))
+    }
+
+    fn told(template: Template) -> Result<Self> {
         let mut file = Vec::new();
-        PcapWriter::new(&mut file)?.connections(&[Template::of(conversation)], 1, 1)?;
+        PcapWriter::new(&mut file)?.connections(&[template], 1, 1)?;
         let events = events_of(&file)?;
         ensure!(events.len() > 1, "{} events", events.len());
         Ok(Self(events))

@@ -18,6 +18,9 @@ const TCP: usize = IP + 20;
 /// Where the payload of a [`Packet`] starts.
 pub const PAYLOAD: usize = TCP + 20;
 
+/// Packets of the end of a connection.
+const GOODBYE: usize = 3;
+
 /// What a template has for the client's address and port.
 const CLIENT: [u8; 4] = [10, 0, 0, 0];
 const CLIENT_PORT: u16 = 0;
@@ -79,6 +82,13 @@ impl Template {
         push(Speaker::Client, flags::FIN | flags::ACK, &[], false);
         push(Speaker::Server, flags::FIN | flags::ACK, &[], false);
         push(Speaker::Client, flags::ACK, &[], false);
+        Self(packets)
+    }
+
+    /// The packets of a conversation that goes on: without the FINs.
+    pub fn unfinished(conversation: &Conversation) -> Self {
+        let Self(mut packets) = Self::of(conversation);
+        packets.truncate(packets.len() - GOODBYE);
         Self(packets)
     }
 
@@ -240,8 +250,13 @@ mod tests {
         let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
         hello.resize(61, 0x5a);
         let said = vec![(Speaker::Client, hello), (Speaker::Server, vec![0x16; 3001])];
-        let template = Template::of(&Conversation { version: Version::Tls13, said });
+        let conversation = Conversation { version: Version::Tls13, said };
+        let open = Template::unfinished(&conversation);
+        assert!(open.packets().iter().all(|packet| packet.frame[TCP + 13] & flags::FIN == 0));
+        let template = Template::of(&conversation);
         assert!(template.packets().iter().filter(|packet| packet.is_hello).count() == 1);
+        let has_fin = |packet: &Packet| u32::from(packet.frame[TCP + 13] & flags::FIN);
+        assert_eq!(template.packets().iter().map(has_fin).sum::<u32>(), 2);
         let mut seen = std::collections::BTreeSet::new();
         for number in [0, 1, 255, 256, 65_536, 0x0100_0000, 0x00ff_ffff] {
             for packet in template.packets() {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tls_sniff_tests::{figures::Reach, need::Need};
+use tls_sniff_tests::{figures::Reach, need::Need, netns};
 
 use self::page::Page;
 use crate::{
@@ -82,6 +82,9 @@ pub fn run(names: &[String], quick: bool) -> Result<()> {
     let built = build()?;
     let machine = machine(quick)?;
     let path = workspace_root().join(PAGE);
+    if parts.iter().any(|part| part.root) {
+        netns::sweep().context("namespaces of a run that was killed")?;
+    }
     let mut failed = Vec::new();
     for part in &parts {
         say(&format!("==== {}", part.name));

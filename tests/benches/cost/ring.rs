@@ -159,7 +159,7 @@ fn open_handshake(conversation: &Conversation, len: usize) -> Result<Story> {
     let server = said.iter().position(|(speaker, _)| *speaker == Speaker::Server);
     said.truncate(server.context("an answer")? + 1);
     said[0].1 = padded(conversation.client_hello(), len)?;
-    Story::of(&Conversation { version: conversation.version, said })
+    Story::unfinished(&Conversation { version: conversation.version, said })
 }
 
 /// Prints what `connections` open handshakes took of this process's memory, and how many are still known.
