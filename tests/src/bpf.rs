@@ -19,6 +19,7 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
 
 /// `TC_ACT_UNSPEC`, for the 32 bits that a program answers with.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -92,14 +93,17 @@ pub fn trivial_pass(xdp: bool) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(loaded)?) })
 }
 
-/// Attaches an XDP program to an interface of this thread's namespace, for as long as the link lives.
+/// Attaches a program that passes every packet to an interface of this thread's namespace, at XDP or at TC's ingress,
+/// for as long as the link lives.
 ///
 /// # Errors
 ///
-/// If the kernel refuses.
-pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32) -> Result<OwnedFd> {
-    let program = u32::try_from(program.as_raw_fd())?;
-    let mut attributes = Link { program, interface, attach_type: BPF_XDP, flags: 0 };
+/// If the kernel refuses: before 6.6 it knows no such link at TC.
+pub fn attach_trivial(xdp: bool, interface: u32) -> Result<OwnedFd> {
+    let loaded = trivial_pass(xdp)?;
+    let attach_type = if xdp { BPF_XDP } else { BPF_TCX_INGRESS };
+    let program = u32::try_from(loaded.as_raw_fd())?;
+    let mut attributes = Link { program, interface, attach_type, flags: 0 };
     let link = bpf(BPF_LINK_CREATE, &mut attributes).context("attach a program that passes")?;
     // SAFETY: the kernel has just made it for nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(link)?) })

@@ -187,3 +187,34 @@ pub fn padded(hello: &[u8], len: usize) -> Result<Vec<u8>> {
     }
     Ok(padded)
 }
+
+#[cfg(test)]
+mod tests {
+    use tls_sniff::tls::client_hello::ClientHello;
+
+    use super::*;
+
+    /// One extension: extended_master_secret, empty.
+    fn hello() -> Vec<u8> {
+        let mut hello = vec![0x16, 3, 1, 0, 51, 1, 0, 0, 47, 3, 3];
+        hello.extend([0x5a; 32]);
+        hello.extend([0, 0, 2, 0x13, 0x01, 1, 0, 0, 4, 0, 23, 0, 0]);
+        hello
+    }
+
+    #[test]
+    fn a_padded_hello_is_one() {
+        for len in [60, 61, 517, 1700] {
+            let padded = padded(&hello(), len).unwrap();
+            assert_eq!(padded.len(), len);
+            assert_eq!(usize::from(u16::from_be_bytes([padded[3], padded[4]])), len - 5);
+            let Ok((parsed, _)) = ClientHello::parse(&padded[9..], len - 9) else {
+                panic!("{len}: no ClientHello")
+            };
+            let types: Vec<u16> = parsed.extensions.iter().map(|one| one.extension_type).collect();
+            assert_eq!(types, [23, 21]);
+        }
+        assert!(padded(&hello(), 59).is_err());
+        assert!(padded(&hello()[..30], 517).is_err());
+    }
+}

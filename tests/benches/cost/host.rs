@@ -1,16 +1,13 @@
 //! What the host itself gets done beside a sniffer: a stream of TCP, and TLS handshakes.
 
 use std::{
-    os::fd::{AsFd as _, OwnedFd},
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use nix::net::if_::if_nametoindex;
 use serde_json::Value;
 use tls_sniff_tests::{
-    bpf,
     figures::{Reach, Spread, Table, progress},
     measure::switches,
     need::tool,
@@ -28,30 +25,8 @@ use crate::{
 const SOON: Duration = Duration::from_secs(10);
 const PORT: &str = "4433";
 
-/// Who watches.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Watcher {
-    Sniffer(Sniffer),
-    /// XDP with a program that passes at once: what XDP itself costs a veth pair.
-    TrivialXdp,
-}
-
-const WATCHERS: [Watcher; 5] = [
-    Watcher::Sniffer(Sniffer::Nothing),
-    Watcher::Sniffer(Sniffer::Tc),
-    Watcher::TrivialXdp,
-    Watcher::Sniffer(Sniffer::Xdp),
-    Watcher::Sniffer(Sniffer::TcpdumpHandshakes),
-];
-
-impl Watcher {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Sniffer(sniffer) => sniffer.name(),
-            Self::TrivialXdp => "XDP program that passes at once",
-        }
-    }
-}
+const SNIFFERS: [Sniffer; 5] =
+    [Sniffer::Nothing, Sniffer::Tc, Sniffer::TrivialXdp, Sniffer::Xdp, Sniffer::TcpdumpHandshakes];
 
 /// The servers that all rounds use.
 struct Servers {
@@ -110,41 +85,25 @@ fn handshakes(client: &End, server: &End, seconds: u32) -> Result<f64> {
     Ok(count / time.as_secs_f64())
 }
 
-/// A link that passes everything at the end.
-fn attach_trivial(end: &End) -> Result<OwnedFd> {
-    let program = bpf::trivial_pass(true)?;
-    let attach = || bpf::attach_xdp(program.as_fd(), if_nametoindex(end.interface.as_str())?);
-    end.namespace.enter(attach)?
-}
-
 pub(crate) fn run(settings: Settings) -> Result<()> {
     let pair = VethPair::new()?;
     let servers = Servers::start(&pair.second)?;
     let rounds = settings.pick(5, 1);
-    let mut streams = vec![Vec::new(); WATCHERS.len()];
-    let mut rates = vec![Vec::new(); WATCHERS.len()];
+    let mut streams = vec![Vec::new(); SNIFFERS.len()];
+    let mut rates = vec![Vec::new(); SNIFFERS.len()];
     for round in 0..rounds {
         progress(&format!("host: round {} of {rounds}", round + 1));
-        for (at, watcher) in WATCHERS.into_iter().enumerate() {
-            if matches!(watcher, Watcher::Sniffer(sniffer) if sniffer.missing().is_some()) {
+        for (at, sniffer) in SNIFFERS.into_iter().enumerate() {
+            if sniffer.missing().is_some() {
                 continue;
             }
             let folder = tempfile::tempdir()?;
-            let (mut link, mut running) = (None, None);
-            match watcher {
-                Watcher::TrivialXdp => link = Some(attach_trivial(&pair.second)?),
-                Watcher::Sniffer(sniffer) => {
-                    running = Running::start(sniffer, &pair.second, folder.path())?;
-                }
-            }
+            let running = Running::start(sniffer, &pair.second, folder.path())?;
             if servers.iperf3.is_some() {
                 streams[at].push(iperf3(&pair.first, &pair.second, settings.pick(2, 1))?);
             }
             rates[at].push(handshakes(&pair.first, &pair.second, 1)?);
-            if let Some(running) = running {
-                running.stop(SOON)?;
-            }
-            drop(link);
+            running.stop(SOON)?;
         }
     }
     let mut table = Table::new(&[
@@ -154,11 +113,11 @@ pub(crate) fn run(settings: Settings) -> Result<()> {
         "TLS handshakes/s",
         "of nobody's",
     ]);
-    for (at, watcher) in WATCHERS.into_iter().enumerate() {
+    for (at, sniffer) in SNIFFERS.into_iter().enumerate() {
         let stream: Spread = streams[at].iter().map(|bits| bits / 1e9).collect();
         let rate: Spread = rates[at].iter().copied().collect();
         table.row(&[
-            watcher.name().to_owned(),
+            sniffer.name().to_owned(),
             if servers.iperf3.is_some() { stream.show(1) } else { "no iperf3".to_owned() },
             Spread::ratios(&streams[at], &streams[0]).show(3),
             rate.show(0),
@@ -198,17 +157,18 @@ fn idle(settings: Settings, pair: &VethPair) -> Result<()> {
     let seconds = settings.pick(5, 2);
     progress(&format!("host: {seconds} s of nothing"));
     let folder = tempfile::tempdir()?;
-    let running = Running::start(Sniffer::Tc, &pair.second, folder.path())?.context("a sniffer")?;
+    let running = Running::start(Sniffer::Tc, &pair.second, folder.path())?;
+    let id = running.id().context("a process")?;
     let ticks = || -> Result<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
         let (_, fields) = stat.rsplit_once(") ").context("stat")?;
         // utime and stime, fields 14 and 15 of proc(5).
         let fields = fields.split(' ').skip(11).take(2);
         Ok(fields.map(str::parse::<u64>).sum::<Result<_, _>>()?)
     };
-    let before = (ticks()?, switches(running.id())?);
+    let before = (ticks()?, switches(id)?);
     std::thread::sleep(Duration::from_secs(seconds));
-    let (ticks, switches) = (ticks()? - before.0, switches(running.id())? - before.1);
+    let (ticks, switches) = (ticks()? - before.0, switches(id)? - before.1);
     println!(
         "At rest for {seconds} s: {ticks} ticks of CPU time, {switches} voluntary context switches.\n"
     );

@@ -3,14 +3,15 @@
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{net::if_::if_nametoindex, sys::signal::Signal};
 use serde_json::Value;
-use tls_sniff_tests::{measure::Measured, need::tool, poll, veth::End};
+use tls_sniff_tests::{bpf, measure::Measured, need::tool, poll, veth::End};
 
 use crate::{generator, program};
 
@@ -26,7 +27,11 @@ pub(crate) const HANDSHAKES: &str = "tcp[((tcp[12] & 0xf0) >> 2)] = 0x16";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sniffer {
     Nothing,
+    /// A program that passes at once, at TC.
+    TrivialTc,
     Tc,
+    /// The same at XDP: what XDP itself costs a veth pair.
+    TrivialXdp,
     Xdp,
     TcpdumpHandshakes,
     TcpdumpPort,
@@ -37,6 +42,8 @@ impl Sniffer {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nobody",
+            Self::TrivialTc => "a TC program that passes at once",
+            Self::TrivialXdp => "an XDP program that passes at once",
             Self::Tc => "tls-sniff, TC",
             Self::Xdp => "tls-sniff, XDP",
             Self::TcpdumpHandshakes => "tcpdump, its 0x16 filter",
@@ -49,7 +56,12 @@ impl Sniffer {
         matches!(self, Self::Tc | Self::Xdp)
     }
 
-    /// Why it cannot be started.
+    /// Whether there is a process, with output and losses.
+    pub(crate) const fn is_process(self) -> bool {
+        !matches!(self, Self::Nothing | Self::TrivialTc | Self::TrivialXdp)
+    }
+
+    /// The program that there is none of.
     pub(crate) fn missing(self) -> Option<&'static str> {
         let program = match self {
             Self::TcpdumpHandshakes | Self::TcpdumpPort => "tcpdump",
@@ -63,7 +75,8 @@ impl Sniffer {
 /// One that runs.
 pub(crate) struct Running {
     sniffer: Sniffer,
-    measured: Measured,
+    process: Option<Measured>,
+    _link: Option<OwnedFd>,
     folder: PathBuf,
     /// CPU time of the start.
     before: Duration,
@@ -85,14 +98,29 @@ pub(crate) struct Outcome {
 }
 
 impl Running {
-    /// Starts a sniffer at `end`, on the CPU beside the generator's, its files in `folder`; `None` for nobody.
-    pub(crate) fn start(sniffer: Sniffer, end: &End, folder: &Path) -> Result<Option<Self>> {
+    /// Starts a sniffer at `end`, on the CPU beside the generator's, its files in `folder`.
+    pub(crate) fn start(sniffer: Sniffer, end: &End, folder: &Path) -> Result<Self> {
+        let folder = folder.to_owned();
+        if sniffer.is_process() {
+            return Self::start_process(sniffer, end, folder);
+        }
+        let index = || if_nametoindex(end.interface.as_str());
+        let attach = |xdp| end.namespace.enter(|| bpf::attach_trivial(xdp, index()?))?;
+        let link = match sniffer {
+            Sniffer::TrivialTc => Some(attach(false)?),
+            Sniffer::TrivialXdp => Some(attach(true)?),
+            _ => None,
+        };
+        Ok(Self { sniffer, process: None, _link: link, folder, before: Duration::ZERO })
+    }
+
+    fn start_process(sniffer: Sniffer, end: &End, folder: PathBuf) -> Result<Self> {
         let mut command = end.namespace.command("taskset");
         command.args(["-c", &(generator::CPU + 1).to_string()]);
         let interface = end.interface.as_str();
         let find = |name: &str| tool(name).with_context(|| format!("no {name}"));
         let word = match sniffer {
-            Sniffer::Nothing => return Ok(None),
+            Sniffer::Nothing | Sniffer::TrivialTc | Sniffer::TrivialXdp => bail!("no process"),
             Sniffer::Tc | Sniffer::Xdp => {
                 let hook = if sniffer == Sniffer::Xdp { "xdp" } else { "tc" };
                 command.arg(program()?).args(["-i", interface, "--hook", hook]);
@@ -122,26 +150,29 @@ impl Running {
             })?;
         }
         let (before, _) = measured.idle(QUIET, SOON)?;
-        Ok(Some(Self { sniffer, measured, folder: folder.to_owned(), before }))
+        Ok(Self { sniffer, process: Some(measured), _link: None, folder, before })
     }
 
-    /// The process.
-    pub(crate) fn id(&self) -> u32 {
-        self.measured.id()
+    /// The process, if there is one.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Measured::id)
     }
 
     /// Lets it work off what it has, at most for so long, and ends it.
     pub(crate) fn stop(self, limit: Duration) -> Result<Outcome> {
+        let Some(process) = self.process else {
+            return Ok(Outcome { caught_up: true, ..Outcome::default() });
+        };
         // The kernel hands a block that is not full to libpcap after a second.
         let quiet = if self.sniffer.is_ours() { QUIET } else { 6 * QUIET };
-        let (cpu, caught_up) = self.measured.idle(quiet, limit)?;
-        self.measured.signal(Signal::SIGINT)?;
-        self.measured.wait(Duration::from_secs(60))?;
+        let (cpu, caught_up) = process.idle(quiet, limit)?;
+        process.signal(Signal::SIGINT)?;
+        process.wait(Duration::from_secs(60))?;
         let mut outcome =
             Outcome { cpu: cpu.saturating_sub(self.before), caught_up, ..Outcome::default() };
         let said = fs::read_to_string(self.folder.join("stderr"))?;
         match self.sniffer {
-            Sniffer::Nothing => {}
+            Sniffer::Nothing | Sniffer::TrivialTc | Sniffer::TrivialXdp => {}
             Sniffer::Tc | Sniffer::Xdp => read_events(&self.folder.join("stdout"), &mut outcome)?,
             Sniffer::TcpdumpHandshakes | Sniffer::TcpdumpPort => {
                 outcome.hellos = hellos_in(&self.folder.join("capture"))?;
