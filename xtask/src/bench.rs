@@ -93,7 +93,7 @@ pub fn run(names: &[String], quick: bool) -> Result<()> {
             Ok(printed) => {
                 let took = began.elapsed().as_secs();
                 let mut page = Page::parse(&fs::read_to_string(&path)?)?;
-                page.part(part.name, &format!("{machine}, {took} s\n\n{}", printed.tables))?;
+                page.part(part.name, &format!("{machine} {took} s.\n\n{}", printed.tables))?;
                 let order = PARTS.map(|part| part.name);
                 page.reach(part.name, &printed.reach, &order)?;
                 fs::write(&path, page.to_string())?;
