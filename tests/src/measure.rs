@@ -215,6 +215,18 @@ fn cpu_of(pid: libc::pid_t) -> Result<Duration> {
     Ok(clock_gettime(nix::time::clock_getcpuclockid(Pid::from_raw(pid))?)?.into())
 }
 
+/// CPU time of the kernel's thread for softirqs on a CPU; none if it cannot be told.
+pub fn softirq_cpu(cpu: usize) -> Duration {
+    let name = format!("ksoftirqd/{cpu}");
+    let is_it = |pid: &i32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm.trim() == name)
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(is_it).and_then(|pid| cpu_of(pid).ok()).unwrap_or_default()
+}
+
 /// CPU time of this thread.
 pub fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a thread has a clock").into()

@@ -31,6 +31,9 @@ const SNIFFERS: [Sniffer; 8] = [
     Sniffer::Tshark,
 ];
 
+/// Packets that the kernel itself may send on the way, such as multicast reports when a link changes.
+const STRAYS: u64 = 16;
+
 /// How long one may work off what it has.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -38,7 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Default)]
 struct Row {
     /// Packets a second.
-    rate: Vec<f64>,
+    rate: Spread,
+    /// CPU time of the sending side, ns a packet.
+    sender: Vec<f64>,
     offered: Spread,
     hellos: Spread,
     reported: Spread,
@@ -56,6 +61,7 @@ impl Row {
     fn push(&mut self, sent: Sent, received: u64, outcome: &Outcome) {
         let difference = |of: u64, what: u64| of as f64 - what as f64;
         self.rate.push(sent.packets as f64 / sent.time.as_secs_f64());
+        self.sender.push(sent.cpu.as_secs_f64() * 1e9 / sent.packets as f64);
         self.offered.push(received as f64);
         self.hellos.push(sent.hellos as f64);
         self.reported.push(outcome.hellos as f64);
@@ -91,11 +97,12 @@ fn one(
 
 /// Nothing that reached the interface is unaccounted for.
 fn check(outcome: &Outcome, sent: Sent, received: u64) -> Result<()> {
-    ensure!(received == sent.packets, "{received} packets came, of {}", sent.packets);
+    let all = sent.packets..=sent.packets + STRAYS;
+    ensure!(all.contains(&received), "{received} packets came, of {}", sent.packets);
     let stats = outcome.stats.as_ref().context("no stats")?;
     let hooks = stats["hooks"].as_object().context("hooks")?;
     let seen: u64 = hooks.values().filter_map(|hook| hook["seen"].as_u64()).sum();
-    ensure!(seen == received, "{seen} seen, {received} received");
+    ensure!(all.contains(&seen), "{seen} seen, {received} received");
     let accounted = outcome.hellos + outcome.lost;
     ensure!(accounted == sent.hellos, "{accounted} hellos accounted for, of {}", sent.hellos);
     Ok(())
@@ -150,8 +157,8 @@ pub(crate) fn run(settings: Settings) -> Result<()> {
          the sniffer. A ClientHello of 517 B is of a connection of its own; the rest are records of application data, \
          1,460 B, of 4,096 connections. Up to {rounds} rounds by turns, median (min…max); tcpdump 'port 443' and tshark \
          in one, with a quarter of the packets. Offered is what the interface has received, lost what the sniffer says itself (of tcpdump and tshark: packets of any kind); \
-         missing are hellos that it did not report. CPU seconds are of the sniffer's process for a million packets offered: \
-         what it costs in the kernel is in the rate.\n"
+         missing are hellos that it did not report. CPU seconds are of the sniffer's process for a million packets offered; \
+         what it costs in the kernel is in the CPU time of the sender, which does all that a packet meets on its way.\n"
     );
     for (mix, (per_mille, _)) in MIXES.into_iter().enumerate() {
         println!("{}", table(&rows, mix, per_mille));
@@ -164,7 +171,8 @@ fn table(rows: &Rows, mix: usize, per_mille: u64) -> Table {
     let title = format!("{}.{} % handshakes", per_mille / 10, per_mille % 10);
     let heads = [
         "packets/s, thousands",
-        "of nobody's",
+        "sender's CPU, ns a packet",
+        "times nobody's",
         "offered",
         "hellos",
         "reported",
@@ -174,7 +182,7 @@ fn table(rows: &Rows, mix: usize, per_mille: u64) -> Table {
     ];
     let heads: Vec<_> = [title.as_str()].into_iter().chain(heads).collect();
     let mut table = Table::new(&heads);
-    let nobody = rows.get(&(mix, 0)).map(|row| row.rate.clone()).unwrap_or_default();
+    let nobody = rows.get(&(mix, 0)).map(|row| row.sender.clone()).unwrap_or_default();
     for (at, sniffer) in SNIFFERS.into_iter().enumerate() {
         let Some(row) = rows.get(&(mix, at)) else {
             let why = sniffer.missing().map_or_else(String::new, |program| format!("no {program}"));
@@ -183,9 +191,10 @@ fn table(rows: &Rows, mix: usize, per_mille: u64) -> Table {
             table.row(&cells);
             continue;
         };
-        let rate: Spread = row.rate.iter().map(|rate| rate / 1000.0).collect();
-        let mut cells = vec![sniffer.name().to_owned(), rate.show(0)];
-        cells.push(Spread::ratios(&row.rate, &nobody).show(2));
+        let rate = format!("{:.0}", row.rate.median() / 1000.0);
+        let sender: Spread = row.sender.iter().copied().collect();
+        let mut cells = vec![sniffer.name().to_owned(), rate, sender.show(0)];
+        cells.push(Spread::ratios(&row.sender, &nobody).show(2));
         cells.push(format!("{:.0}", row.offered.median()));
         cells.push(format!("{:.0}", row.hellos.median()));
         if !sniffer.is_process() {

@@ -2,7 +2,7 @@
 //!
 //! sendmmsg past the queueing discipline, and not a ring of AF_PACKET: the packets of a ring are not linear, which
 //! the headers of a packet from a NIC are. veth hands a packet to its peer on the same CPU, so what the sniffer
-//! costs in the kernel is seen in the rate of the generator.
+//! costs in the kernel is seen in the sender's CPU time.
 
 use std::{
     io,
@@ -14,8 +14,12 @@ use std::{
 use anyhow::{Result, ensure};
 use nix::libc::{self, iovec, mmsghdr, msghdr};
 use tls_sniff_tests::{
-    conversation::Speaker, frame::Frame, measure::pin, netns::Namespace,
-    packet_socket::PacketSocket, traffic::readdress,
+    conversation::Speaker,
+    frame::Frame,
+    measure::{pin, softirq_cpu, thread_cpu},
+    netns::Namespace,
+    packet_socket::PacketSocket,
+    traffic::readdress,
 };
 
 use crate::kernel::application_data;
@@ -50,6 +54,9 @@ pub(crate) struct Sent {
     pub(crate) packets: u64,
     pub(crate) hellos: u64,
     pub(crate) time: Duration,
+    /// CPU time of the sender, and with it of everything that a packet meets on its way, or in the kernel's
+    /// thread that goes on with it.
+    pub(crate) cpu: Duration,
 }
 
 impl Pool {
@@ -99,6 +106,8 @@ impl Pool {
     fn send_to(&mut self, socket: libc::c_int, packets: u64, per_mille: u64) -> Result<Sent> {
         let mut sent = Sent::default();
         let start = Instant::now();
+        let cpu = || thread_cpu() + softirq_cpu(CPU);
+        let before = cpu();
         let mut flow = 0;
         while sent.packets < packets {
             let mut parts = [iovec { iov_base: null_mut(), iov_len: 0 }; BATCH];
@@ -119,7 +128,7 @@ impl Pool {
             send_all(socket, &mut parts)?;
             sent.packets += BATCH as u64;
         }
-        sent.time = start.elapsed();
+        (sent.time, sent.cpu) = (start.elapsed(), cpu().saturating_sub(before));
         Ok(sent)
     }
 }
