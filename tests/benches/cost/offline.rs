@@ -14,7 +14,7 @@ use tls_sniff_tests::{
     conversation::{Conversation, Speaker},
     figures::{Reach, Spread, Table, progress},
     frame::Frame,
-    measure::Measured,
+    measure::{Measured, Used},
     need::{command, tool},
     traffic::{PcapWriter, Template, readdress},
 };
@@ -78,6 +78,8 @@ struct Reader {
     command: Build,
     /// Reads only a part of the capture.
     part: bool,
+    /// Is none of ours.
+    is_other: bool,
 }
 
 fn tls_sniff(events: Option<&'static str>) -> Reader {
@@ -93,7 +95,7 @@ fn tls_sniff(events: Option<&'static str>) -> Reader {
         }
         Ok(command)
     };
-    Reader { name, command: Box::new(command), part: false }
+    Reader { name, command: Box::new(command), part: false, is_other: false }
 }
 
 fn other(
@@ -108,7 +110,7 @@ fn other(
         arguments(&mut command, file, folder);
         Ok(command)
     };
-    Some(Reader { name: name.to_owned(), command: Box::new(build), part })
+    Some(Reader { name: name.to_owned(), command: Box::new(build), part, is_other: true })
 }
 
 const HELLOS: usize = 0;
@@ -153,6 +155,20 @@ struct Row {
     peak: Spread,
 }
 
+/// What reading the capture takes, and the CPU seconds that it would take if all of it were read.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn read(reader: &Reader, captures: &Captures, folder: &Path) -> Result<(Used, f64)> {
+    let run = |file: &Capture| Measured::run((reader.command)(&file.path, folder)?, LONG);
+    if !reader.part {
+        let used = run(&captures.whole)?;
+        return Ok((used, used.cpu.as_secs_f64()));
+    }
+    let start = run(&captures.empty)?.cpu.as_secs_f64();
+    let used = run(&captures.part)?;
+    let times = captures.whole.bytes as f64 / captures.part.bytes as f64;
+    Ok((used, start + (used.cpu.as_secs_f64() - start) * times))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn compare(settings: Settings, captures: &Captures, folder: &Path) -> Result<()> {
     let capture = &captures.whole;
@@ -162,15 +178,14 @@ fn compare(settings: Settings, captures: &Captures, folder: &Path) -> Result<()>
     for round in 0..rounds {
         progress(&format!("offline: round {} of {rounds}", round + 1));
         for (reader, row) in readers.iter().zip(&mut rows) {
-            let run = |file: &Capture| Measured::run((reader.command)(&file.path, folder)?, LONG);
-            let (used, cpu) = if reader.part {
-                let start = run(&captures.empty)?.cpu.as_secs_f64();
-                let used = run(&captures.part)?;
-                let times = capture.bytes as f64 / captures.part.bytes as f64;
-                (used, start + (used.cpu.as_secs_f64() - start) * times)
-            } else {
-                let used = run(capture)?;
-                (used, used.cpu.as_secs_f64())
+            let (used, cpu) = match read(reader, captures, folder) {
+                Ok(read) => read,
+                // What another program cannot do is no fault of ours.
+                Err(error) if reader.is_other => {
+                    progress(&format!("offline: {error:#}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             row.cpu.push(cpu);
             row.peak.push(used.peak as f64 / 1_048_576.0);
@@ -185,12 +200,16 @@ fn compare(settings: Settings, captures: &Captures, folder: &Path) -> Result<()>
         Table::new(&["", "CPU s", "times tcpdump's", "MB/s", "connections/s", "peak memory, MiB"]);
     for (reader, row) in readers.iter().zip(&rows) {
         let cpu: Spread = row.cpu.iter().copied().collect();
+        let a_second = |count: f64| match count / cpu.median() {
+            rate if rate.is_finite() => format!("{rate:.0}"),
+            _ => "failed".to_owned(),
+        };
         table.row(&[
             reader.name.clone(),
             cpu.show(2),
             times(row, tcpdump).show(2),
-            format!("{:.0}", capture.bytes as f64 / 1e6 / cpu.median()),
-            format!("{:.0}", f64::from(capture.connections) / cpu.median()),
+            a_second(capture.bytes as f64 / 1e6),
+            a_second(f64::from(capture.connections)),
             row.peak.show(0),
         ]);
     }
