@@ -16,7 +16,10 @@ use tls_sniff::{
     tls::{client_hello::ClientHello, fingerprint},
 };
 use tls_sniff_common::event::{EVENT_HEADER_LEN, Event};
-use tls_sniff_tests::workspace_root;
+use tls_sniff_tests::{
+    replay::{Events, events_of},
+    workspace_root,
+};
 
 /// Four handshakes by OpenSSL: TLS 1.3, 1.2, one that an alert ends, 1.0.
 fn capture() -> Vec<u8> {
@@ -59,37 +62,12 @@ fn frames() -> Vec<Owned> {
 }
 
 /// The events of the capture, as the ring has them.
-fn ring(frames: &[Owned]) -> Vec<Vec<u8>> {
-    let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
-    let event = |frame: &Owned| {
-        let event = examiner.examine(&frame.frame()).ok()?.event;
-        let header = &event.header;
-        let mut bytes = vec![0; EVENT_HEADER_LEN];
-        // In the order of `EventHeader`.
-        for (at, word) in
-            [header.timestamp, header.syn_time, header.syn_ack_time].iter().enumerate()
-        {
-            bytes[8 * at..8 * at + 8].copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes[24..40].copy_from_slice(&header.source);
-        bytes[40..56].copy_from_slice(&header.destination);
-        let words =
-            [header.interface, header.tcp_sequence, header.tcp_acknowledgement, header.payload_len];
-        for (at, word) in words.iter().enumerate() {
-            bytes[56 + 4 * at..60 + 4 * at].copy_from_slice(&word.to_ne_bytes());
-        }
-        let halves = [header.captured_len, header.source_port, header.destination_port];
-        for (at, half) in halves.iter().enumerate() {
-            bytes[72 + 2 * at..74 + 2 * at].copy_from_slice(&half.to_ne_bytes());
-        }
-        let rest = [header.ip_version, header.tcp_flags, header.direction, header.hook];
-        bytes[83..87].copy_from_slice(&rest);
-        bytes[87] = header.abi_version;
-        bytes.extend(event.payload);
-        assert_eq!(Event::decode(&bytes), Ok(event));
-        Some(bytes)
-    };
-    frames.iter().filter_map(event).collect()
+fn ring() -> Vec<Vec<u8>> {
+    let mut events = Events::default();
+    for (header, payload) in events_of(&capture()).unwrap_or_default() {
+        events.push(&header, &payload);
+    }
+    events.iter().map(<[u8]>::to_vec).collect()
 }
 
 fn seen(event: &Event<'_>) -> Seen {
@@ -99,7 +77,7 @@ fn seen(event: &Event<'_>) -> Seen {
 /// From the ring's bytes to observations, and to JSON lines.
 fn decode(criterion: &mut Criterion) {
     let frames = frames();
-    let events = ring(&frames);
+    let events = ring();
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(frames.len() as u64));
     group.bench_function("walk and gate, packets", |bencher| {
@@ -167,8 +145,7 @@ fn reassembly(criterion: &mut Criterion) {
 }
 
 fn hello(criterion: &mut Criterion) {
-    let frames = frames();
-    let events = ring(&frames);
+    let events = ring();
     // Behind the record's and the message's header.
     let body = events[0].get(EVENT_HEADER_LEN + 9..).unwrap_or_default().to_vec();
     let mut group = criterion.benchmark_group("hello");

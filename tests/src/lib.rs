@@ -15,13 +15,19 @@
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
+//! | [`conversation`], [`traffic`], [`replay`] | real TLS connections as bytes, as the packets of many, as the ring's events |
+//! | [`bpf`], [`measure`], [`figures`] | for the benches: test runs, what a process costs, tables |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
+pub mod bpf;
 pub mod capture;
+pub mod conversation;
+pub mod figures;
 pub mod frame;
 pub mod fuzz;
 pub mod libpcap;
+pub mod measure;
 pub mod middle;
 pub mod need;
 pub mod netns;
@@ -30,9 +36,11 @@ pub mod pcap;
 pub mod peer;
 pub mod poll;
 pub mod process;
+pub mod replay;
 pub mod runner;
 pub mod schema;
 pub mod sniffer;
+pub mod traffic;
 pub mod tshark;
 pub mod tunnel;
 pub mod veth;

@@ -1,7 +1,7 @@
 //! Sending crafted frames out of an interface, below the kernel's IP stack (packet(7)).
 
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use nix::libc::{self, sockaddr_ll};
@@ -48,6 +48,12 @@ impl PacketSocket {
             .with_context(|| format!("send a frame of {} bytes", frame.len()))?;
         ensure!(sent == frame.len(), "sent {sent} of {} bytes", frame.len());
         Ok(())
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

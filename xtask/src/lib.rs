@@ -5,6 +5,7 @@
 //!   setup      the BPF toolchain and the programs that tests need, installed
 //!   build_ebpf the kernel object, reproducibly, from source
 //!   demo       tls-sniff at work
+//!   bench      what watching costs, into docs/BENCHMARKS.md
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
 //!    digest    whether the committed object belongs to the sources
@@ -12,11 +13,12 @@
 //!    run       commands: echo, run, say what failed
 //! ```
 //!
-//! No chore changes anything outside the workspace but `setup`, and that one only installs what is
-//! missing.
+//! No chore changes anything outside the workspace but `setup`, which the others call and which only installs what
+//! is missing.
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod build_ebpf;
 pub mod demo;
 pub mod digest;

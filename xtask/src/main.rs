@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, demo, lint, run, setup, test};
+use xtask::{bench, build_ebpf, demo, lint, run, setup, test};
 
 /// The chores of tls-sniff.
 #[derive(Parser)]
@@ -35,6 +35,15 @@ enum Chore {
     },
     /// Show tls-sniff at work: on real handshakes as root, on a bundled capture otherwise
     Demo,
+    /// Measure what watching costs, most of it as root, and write it into docs/BENCHMARKS.md
+    Bench {
+        /// Parts to run: offline, ring, memory, kernel, filters, flood, host [default: all]
+        #[arg(value_name = "PART")]
+        parts: Vec<String>,
+        /// Few rounds and little data, to see that it works
+        #[arg(long)]
+        quick: bool,
+    },
     /// Check formatting, clippy and rustdoc; a warning is a failure
     Lint,
     /// Run everything that CI runs, installing what it needs
@@ -48,6 +57,7 @@ fn main() -> ExitCode {
         Chore::BuildEbpf { out: Some(file), .. } => build_ebpf::build_to(&file),
         Chore::BuildEbpf { .. } => build_ebpf::build(),
         Chore::Demo => demo::run(),
+        Chore::Bench { parts, quick } => bench::run(&parts, quick),
         Chore::Lint => lint::run(),
         Chore::Test => test::run(),
     };

@@ -46,6 +46,9 @@ const TEST_PROGRAMS: [(&str, &str); 18] = [
     ("zstd", "zstd"),
 ];
 
+/// Programs that only `cargo xtask bench` starts.
+const BENCH_PROGRAMS: [(&str, &str); 2] = [("iperf3", "iperf3"), ("taskset", "util-linux")];
+
 /// Installs the toolchain for the kernel object; with `tests` also what the tests need.
 ///
 /// # Errors
@@ -95,7 +98,7 @@ pub fn test_tools() -> Result<()> {
     programs(&TEST_PROGRAMS.map(|(program, _)| program))
 }
 
-/// Installs those of the tests' programs that are named.
+/// Installs those of the tests' and the benches' programs that are named.
 ///
 /// # Errors
 ///
@@ -103,6 +106,7 @@ pub fn test_tools() -> Result<()> {
 pub fn programs(wanted: &[&str]) -> Result<()> {
     let missing: Vec<_> = TEST_PROGRAMS
         .iter()
+        .chain(&BENCH_PROGRAMS)
         .filter(|(program, _)| wanted.contains(program) && find(program).is_none())
         .collect();
     if missing.is_empty() {

@@ -1,11 +1,11 @@
-//! Memory under a flood of ClientHellos that never end: `cargo bench -p tls-sniff-tests --bench flood`. The figure
-//! stands in docs/BENCHMARKS.md.
+//! Memory under a flood of ClientHellos that never end.
 //!
 //! Each connection sends the first 1,400 bytes of a hello of 1,900 and nothing more, from an address of its
 //! own. All of it reaches user space: the kernel's gate, which has room for 32,768 flows, is left out.
 
-use std::{fs, io::Write as _, time::Instant};
+use std::time::Instant;
 
+use anyhow::Result;
 use tls_sniff::{
     clock::Timestamp,
     dedup::SeenOn,
@@ -18,14 +18,12 @@ use tls_sniff_common::{
     flow::{Direction, Hook},
 };
 
-const PAGE: usize = 4096;
+use tls_sniff_tests::{
+    figures::{Table, progress},
+    measure::resident,
+};
 
-/// Resident memory of this process, bytes.
-fn resident() -> usize {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse::<usize>().ok());
-    pages.unwrap_or(0) * PAGE
-}
+use crate::Settings;
 
 /// The start of a ClientHello whose record has 1,895 bytes.
 fn half_hello() -> Vec<u8> {
@@ -37,16 +35,17 @@ fn half_hello() -> Vec<u8> {
     hello
 }
 
-fn main() -> std::io::Result<()> {
+pub(crate) fn run(settings: Settings) -> Result<()> {
     let hello = half_hello();
     let mut sessions = Sessions::new(Limits::default());
     let mut partial = 0_u64;
     let before = resident();
     let started = Instant::now();
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "connections  in the table  accounted MiB  resident MiB    evicted  s")?;
+    let heads = ["connections", "in the table", "accounted, MiB", "resident, MiB", "evicted", "s"];
+    let mut table = Table::new(&heads);
+    progress("memory: hellos that never end");
     let mut next = 1000_u32;
-    for number in 1..=1_024_000_u32 {
+    for number in 1..=settings.pick(1_024_000_u32, 64_000) {
         let mut source = [0; 16];
         source[..4].copy_from_slice(&number.to_be_bytes());
         let header = EventHeader {
@@ -70,16 +69,20 @@ fn main() -> std::io::Result<()> {
         if number == next {
             next *= 2;
             let mebibytes = |bytes: usize| bytes / (1 << 20);
-            writeln!(
-                out,
-                "{number:>11}  {:>12}  {:>13}  {:>12}  {:>9}  {:.1}",
-                sessions.len(),
-                mebibytes(sessions.memory()),
-                mebibytes(resident().saturating_sub(before)),
-                sessions.counters().evicted,
-                started.elapsed().as_secs_f64(),
-            )?;
+            table.row(&[
+                number.to_string(),
+                sessions.len().to_string(),
+                mebibytes(sessions.memory()).to_string(),
+                mebibytes(resident().saturating_sub(before)).to_string(),
+                sessions.counters().evicted.to_string(),
+                format!("{:.1}", started.elapsed().as_secs_f64()),
+            ]);
         }
     }
-    writeln!(out, "{partial} observations, each of a hello or a handshake that is partial")
+    println!(
+        "Each connection sends the first 1,400 bytes of a ClientHello of 1,900 from an address of its own, and nothing \
+         more. The kernel's table of flows, whose size is fixed, is left out.\n\n{table}\n\
+         {partial} observations, each of a hello or a handshake that is partial."
+    );
+    Ok(())
 }
