@@ -3,7 +3,7 @@
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
 //!  object  the user's expression goes into it
-//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, FLOW_SEED, the rules
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, FLOW_SUMMAND, FLOW_FACTOR, the rules
 //!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
 //!  verify  the TC programs always, one XDP program if XDP is wanted
 //! ```
@@ -20,8 +20,8 @@ use aya::{
 };
 use tls_sniff_common::{
     config,
-    counters::{COUNTERS, CounterBlock},
-    flow::{Direction, Hook, KERNEL_HOOKS},
+    counters::{COUNTERS, Counter, CounterBlock, CounterKind},
+    flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
 };
 
@@ -60,7 +60,7 @@ pub struct LoadOptions {
     /// Load the XDP program too.
     pub xdp: bool,
     /// The key of the flow hash.
-    pub flow_seed: u64,
+    pub flow_key: FlowKey,
 }
 
 impl Default for LoadOptions {
@@ -72,7 +72,7 @@ impl Default for LoadOptions {
             expression: None,
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
-            flow_seed: random_seed(),
+            flow_key: FlowKey::of(random_seed()),
         }
     }
 }
@@ -228,7 +228,8 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
         .map_max_entries("PACKET_SCRATCH", packet_scratch_slots(options))
         .override_global(config::CAPTURE_LEN, &capture_len, true)
         .override_global(config::SNAPLEN, &options.snaplen, true)
-        .override_global(config::FLOW_SEED, &options.flow_seed, true);
+        .override_global(config::FLOW_SUMMAND, &options.flow_key.summand, true)
+        .override_global(config::FLOW_FACTOR, &options.flow_key.factor, true);
     let has_load_bytes = u8::from(xdp_load_bytes);
     loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
     let has_expression = u8::from(options.expression.is_some());
@@ -359,6 +360,15 @@ impl Programs {
     }
 }
 
+/// What the programs saw is what it all came to: they add to one counter for each packet, not to two.
+fn count_seen(block: &mut CounterBlock) {
+    let outcomes = Counter::ALL.into_iter().filter(|counter| counter.kind() != CounterKind::Aside);
+    let seen = outcomes.filter_map(|counter| block.get(counter.index())).sum();
+    if let Some(total) = block.get_mut(Counter::Seen.index()) {
+        *total = seen;
+    }
+}
+
 /// The counters that the kernel programs keep.
 pub struct KernelCounters(PerCpuArray<MapData, CounterBlock>);
 
@@ -380,6 +390,7 @@ impl KernelCounters {
                     *total += count;
                 }
             }
+            count_seen(sum);
         }
         Ok(hooks)
     }
