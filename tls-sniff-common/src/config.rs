@@ -13,6 +13,9 @@ pub const EMIT_APPLICATION_DATA: &str = "EMIT_APPLICATION_DATA";
 /// Name of the global `u8`: 1 if the kernel has `bpf_xdp_load_bytes` (5.18).
 pub const HAS_XDP_LOAD_BYTES: &str = "HAS_XDP_LOAD_BYTES";
 
+/// Name of the global `u8`: 1 if there is neither a rule nor an expression, see [`crate::shortcut`].
+pub const TAKES_SHORTCUT: &str = "TAKES_SHORTCUT";
+
 /// Name of the global `u64`: [`FlowKey::summand`](crate::flow::FlowKey), of random bits.
 pub const FLOW_SUMMAND: &str = "FLOW_SUMMAND";
 

@@ -137,7 +137,7 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn of(seed: u64) -> Self {
-        Self { summand: seed, factor: seed.rotate_left(32).wrapping_mul(GOLDEN) | 1 }
+        Self { summand: mixed(seed), factor: mixed(seed.wrapping_add(GOLDEN)) | 1 }
     }
 
     /// The key for an interface: one interface's flows are not another's.
@@ -150,6 +150,14 @@ impl FlowKey {
 
 /// 2^64 divided by the golden ratio: odd, and without a pattern.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64: each bit of the input changes half of the output's.
+const fn mixed(seed: u64) -> u64 {
+    let mut word = seed.wrapping_add(GOLDEN);
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
 
 /// A flow by a keyed hash of its addresses, ports and interface, the same for both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,12 +18,12 @@ static CAPTURE_LEN: Global<u32> = Global::new(MAX_CAPTURE_LEN);
 static EMIT_APPLICATION_DATA: Global<u8> = Global::new(0);
 
 #[unsafe(no_mangle)]
-static HAS_XDP_LOAD_BYTES: Global<u8> = Global::new(1);
+static HAS_XDP_LOAD_BYTES: Global<u8> = Global::new(0);
 
 #[unsafe(no_mangle)]
 static FLOW_SUMMAND: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
-static FLOW_FACTOR: Global<u64> = Global::new(1);
+static FLOW_FACTOR: Global<u64> = Global::new(0);
 
 /// Payload bytes wanted behind each event header.
 #[inline(always)]
@@ -62,7 +62,7 @@ pub(crate) fn has_expression() -> bool {
 }
 
 #[unsafe(no_mangle)]
-static TAKES_SHORTCUT: Global<u8> = Global::new(1);
+static TAKES_SHORTCUT: Global<u8> = Global::new(0);
 
 /// Whether there is neither a rule nor an expression: [`tls_sniff_common::shortcut`] knows what most packets come to.
 #[inline(always)]

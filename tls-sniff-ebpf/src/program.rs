@@ -189,7 +189,8 @@ impl Flows for KernelFlows {
 
     #[inline(always)]
     fn glance(&self, flow: FlowId) -> Option<&Glance> {
-        maps::glance(flow)
+        // Nobody else asks.
+        globals::takes_shortcut().then(|| maps::glance(flow))?
     }
 
     #[inline(always)]

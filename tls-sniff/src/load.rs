@@ -3,7 +3,7 @@
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
 //!  object  the user's expression goes into it
-//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, FLOW_SUMMAND, FLOW_FACTOR, the rules
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, TAKES_SHORTCUT, FLOW_SUMMAND, FLOW_FACTOR, the rules
 //!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
 //!  verify  the TC programs always, one XDP program if XDP is wanted
 //! ```
@@ -23,6 +23,7 @@ use tls_sniff_common::{
     counters::{COUNTERS, Counter, CounterBlock, CounterKind},
     flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
+    shortcut,
 };
 
 mod expression;
@@ -234,6 +235,8 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
     let has_expression = u8::from(options.expression.is_some());
     loader.override_global(config::HAS_EXPRESSION, &has_expression, true);
+    let takes_shortcut = u8::from(options.expression.is_none() && shortcut::is_allowed(&rules));
+    loader.override_global(config::TAKES_SHORTCUT, &takes_shortcut, true);
     globals.set(&mut loader);
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
     let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;

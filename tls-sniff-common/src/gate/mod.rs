@@ -134,6 +134,17 @@ pub enum Verdict {
     Skip(Counter),
 }
 
+impl Verdict {
+    /// With the time that it was asked for.
+    #[inline(always)]
+    const fn at(self, time: u64) -> Self {
+        match self {
+            Self::Emit(emission) => Self::Emit(Emission { time, ..emission }),
+            Self::Skip(_) => self,
+        }
+    }
+}
+
 /// How to hand a segment to user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emission {
@@ -144,6 +155,8 @@ pub struct Emission {
     pub syn_time: u64,
     /// When its SYN-ACK was seen.
     pub syn_ack_time: u64,
+    /// The time, if the gate has asked for it; else 0. A clock costs as much as all that bulk does.
+    pub time: u64,
     /// Whether an open flow had to make room for this one.
     pub evicted: bool,
     /// Whether the rules select it; else it is for the context of what they select.
@@ -152,8 +165,14 @@ pub struct Emission {
 
 impl Emission {
     /// All of it, without times.
-    pub const WHOLE: Self =
-        Self { capture: u32::MAX, syn_time: 0, syn_ack_time: 0, evicted: false, selected: true };
+    pub const WHOLE: Self = Self {
+        capture: u32::MAX,
+        syn_time: 0,
+        syn_ack_time: 0,
+        time: 0,
+        evicted: false,
+        selected: true,
+    };
 
     /// All of it, for its context.
     const ASIDE: Self = Self { selected: false, ..Self::WHOLE };
@@ -194,7 +213,9 @@ impl Bucket {
         let (verdict, flow) = match place {
             None => self.unknown(arrival, flows, rules),
             Some(place) => {
-                (place.flow.judge(&place, arrival, flows.now(), rules), Some(place.flow))
+                let now = flows.now();
+                let verdict = place.flow.judge(&place, arrival, now, rules).at(now);
+                (verdict, Some(place.flow))
             }
         };
         if walked.is_walked()
@@ -234,7 +255,7 @@ impl Bucket {
             flow.enter(arrival, now);
             let emission = if let Start::Hello(speaker) = arrival.start() {
                 flow.open(arrival, speaker, now);
-                Some(Emission::WHOLE)
+                Some(Emission { time: now, ..Emission::WHOLE })
             } else {
                 (rules.scope() as u8 > Scope::Record as u8).then_some(Emission::ASIDE)
             };
