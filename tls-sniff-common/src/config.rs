@@ -13,8 +13,14 @@ pub const EMIT_APPLICATION_DATA: &str = "EMIT_APPLICATION_DATA";
 /// Name of the global `u8`: 1 if the kernel has `bpf_xdp_load_bytes` (5.18).
 pub const HAS_XDP_LOAD_BYTES: &str = "HAS_XDP_LOAD_BYTES";
 
-/// Name of the global `u64`: the key of the flow hash, of random bits.
-pub const FLOW_SEED: &str = "FLOW_SEED";
+/// Name of the global `u8`: 1 if there is neither a rule nor an expression, see [`crate::shortcut`].
+pub const TAKES_SHORTCUT: &str = "TAKES_SHORTCUT";
+
+/// Name of the global `u64`: [`FlowKey::summand`](crate::flow::FlowKey), of random bits.
+pub const FLOW_SUMMAND: &str = "FLOW_SUMMAND";
+
+/// Name of the global `u64`: [`FlowKey::factor`](crate::flow::FlowKey), of random bits and odd.
+pub const FLOW_FACTOR: &str = "FLOW_FACTOR";
 
 /// Name of the global `u32`: bytes of each selected packet to copy, from its first one; 0 to copy payload
 /// only. At most [`MAX_SNAPLEN`].

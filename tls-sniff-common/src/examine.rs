@@ -3,8 +3,8 @@
 use crate::{
     counters::Counter,
     filter::{self, Rules, Scope, records::Records},
-    flow::{flags, flow_id},
-    gate::{Arrival, Bucket, Emission, Verdict},
+    flow::{FlowId, FlowKey, flags, flow_id},
+    gate::{Arrival, Bucket, Emission, Glance, Verdict},
     headers::{LENGTH_MASK, Segment},
     packet::PacketBytes,
     start::{Start, payload_start},
@@ -13,7 +13,14 @@ use crate::{
 /// The table of flows in their handshake, and the clock.
 pub trait Flows {
     /// The bucket of a flow. `None` does not happen: it stands for a map that is not there.
-    fn bucket(&self, flow: crate::flow::FlowId) -> Option<&Bucket>;
+    fn bucket(&self, flow: FlowId) -> Option<&Bucket>;
+
+    /// What a glance tells of that bucket, where packets are asked for it.
+    #[inline(always)]
+    fn glance(&self, flow: FlowId) -> Option<&Glance> {
+        let _ = flow;
+        None
+    }
 
     /// ns on the clock of the events.
     fn now(&self) -> u64;
@@ -47,7 +54,7 @@ pub fn is_idle(segment: &Segment, rules: &impl Rules) -> bool {
 pub fn arrival<P: PacketBytes>(
     packet: &P,
     segment: &mut Segment,
-    seed: u64,
+    key: FlowKey,
     rules: &impl Rules,
 ) -> Result<Arrival, Counter> {
     let start =
@@ -60,7 +67,7 @@ pub fn arrival<P: PacketBytes>(
     let start = packet.forget::<{ Start::MASK }>(start.code());
     let wanted = packet.forget::<1>(usize::from(wanted));
     let flags = packet.forget::<{ u8::MAX as usize }>(usize::from(segment.tcp_flags));
-    let (flow, sequence) = flow_id(packet, segment, seed).ok_or(Counter::Truncated)?;
+    let (flow, sequence) = flow_id(packet, segment, key).ok_or(Counter::Truncated)?;
     #[expect(clippy::cast_possible_truncation, reason = "within their masks")]
     let (payload_len, flags) = (segment.payload_len as u32, flags as u8);
     Ok(Arrival { flow, flags, sequence, payload_len, start, wanted: wanted != 0 })

@@ -123,6 +123,42 @@ pub fn socket_addr(ip: IpVersion, address: WireAddress, port: u16) -> SocketAddr
     SocketAddr::new(address, port)
 }
 
+/// The key of the flow hash: without it nobody can choose connections that share a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Added to each end.
+    pub summand: u64,
+    /// Multiplies what the ends come to; odd.
+    pub factor: u64,
+}
+
+impl FlowKey {
+    /// The key of random bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(seed: u64) -> Self {
+        Self { summand: mixed(seed), factor: mixed(seed.wrapping_add(GOLDEN)) | 1 }
+    }
+
+    /// The key for an interface: one interface's flows are not another's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on(self, interface: u32) -> Self {
+        Self { summand: self.summand ^ interface as u64, ..self }
+    }
+}
+
+/// 2^64 divided by the golden ratio: odd, and without a pattern.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64: each bit of the input changes half of the output's.
+const fn mixed(seed: u64) -> u64 {
+    let mut word = seed.wrapping_add(GOLDEN);
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
 /// A flow by a keyed hash of its addresses, ports and interface, the same for both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId {
@@ -147,46 +183,88 @@ impl FlowId {
         if self.from_side_1 { side_1 } else { side_0 }
     }
 
-    /// The bucket of a table with `buckets` (a power of two) of them.
+    /// The bucket of a table with `buckets` of them, a power of two from 2 to 2^16: the best bits of the hash.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "fewer bits than an index has")]
     pub const fn bucket(self, buckets: usize) -> usize {
-        (self.tag >> 32) as usize & (buckets - 1)
+        (self.tag >> (u64::BITS - buckets.trailing_zeros())) as usize
+    }
+
+    /// 15 bits of the hash beside those of the bucket; never 0.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the bits that are meant")]
+    pub const fn short(self) -> u16 {
+        (self.tag >> 32) as u16 | 1
+    }
+
+    /// The flow between two IPv4 ends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_ipv4(ends: [([u8; 4], WirePort); 2], key: FlowKey) -> Self {
+        let [source, destination] = ends;
+        Self::between(end_of_ipv4(source), end_of_ipv4(destination), key)
+    }
+
+    /// The flow between two IPv6 ends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_ipv6(ends: [(WireAddress, WirePort); 2], key: FlowKey) -> Self {
+        let [source, destination] = ends;
+        Self::between(end_of_ipv6(source, key), end_of_ipv6(destination, key), key)
+    }
+
+    /// The product of both ends, each moved by a secret, is the same for both directions and differs, for who does not
+    /// know the secret, in bits that nobody can tell. What it differs in is brought to the upper bits.
+    #[inline(always)]
+    const fn between(source: u64, destination: u64, key: FlowKey) -> Self {
+        let moved = source.wrapping_add(key.summand);
+        let product = moved.wrapping_mul(destination.wrapping_add(key.summand));
+        let tag = (product ^ product >> 32).wrapping_mul(key.factor) | 1;
+        // Whatever the two are, exactly one order of them has this bit.
+        Self { tag, from_side_1: source.wrapping_sub(destination) >> 63 != 0 }
     }
 }
 
-/// The flow of a segment and its sequence number. `seed` keys the hash: without it nobody can choose
-/// connections that share a bucket.
+/// A port as it stands in a packet, read as a number of the processor's: its order does not matter to a hash.
+pub type WirePort = u16;
+
+/// Address and port as one number.
 #[inline(always)]
-pub fn flow_id<P: PacketBytes>(packet: &P, segment: &Segment, seed: u64) -> Option<(FlowId, u32)> {
-    let [s0, s1, d0, d1, q0, q1, q2, q3] = packet.load(segment.tcp_offset)?;
-    let ports = [u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])];
-    let [source_port, destination_port] = ports.map(u64::from);
-    let (source, destination) = match headers::ip_version(packet, segment)? {
-        IpVersion::V4 => {
-            let [a, b, c, d, e, f, g, h] = packet.load(segment.ip_offset + 12)?;
-            let [source, destination] =
-                [[a, b, c, d], [e, f, g, h]].map(|address| u64::from(u32::from_ne_bytes(address)));
-            (mix(seed, source << 16 | source_port), mix(seed, destination << 16 | destination_port))
-        }
-        IpVersion::V6 => {
-            let end = |offset: usize, port: u64| {
-                let [high, low] = [packet.load(offset)?, packet.load(offset + 8)?];
-                let high = mix(seed, u64::from_ne_bytes(high));
-                Some(mix(mix(high, u64::from_ne_bytes(low)), port))
-            };
-            let source = end(segment.ip_offset + 8, source_port)?;
-            (source, end(segment.ip_offset + 24, destination_port)?)
-        }
-    };
-    let tag = mix(seed, source.wrapping_add(destination)) | 1;
-    let sequence = u32::from_be_bytes([q0, q1, q2, q3]);
-    Some((FlowId { tag, from_side_1: source < destination }, sequence))
+const fn end_of_ipv4((address, port): ([u8; 4], WirePort)) -> u64 {
+    u32::from_ne_bytes(address) as u64 | (port as u64) << 32
 }
 
-/// One round of a multiplicative hash: the constant is 2^64 divided by the golden ratio.
+/// The same of an address that does not fit: as keyed as the rest.
 #[inline(always)]
-const fn mix(state: u64, word: u64) -> u64 {
-    let mixed = (state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 29
+const fn end_of_ipv6((address, port): (WireAddress, WirePort), key: FlowKey) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    let network = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let host = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+    let product = network.wrapping_add(key.summand).wrapping_mul(host.wrapping_add(key.factor));
+    (product ^ product >> 32).wrapping_add((port as u64) << 48)
+}
+
+/// The flow of a segment and its sequence number.
+#[inline(always)]
+pub fn flow_id<P: PacketBytes>(
+    packet: &P,
+    segment: &Segment,
+    key: FlowKey,
+) -> Option<(FlowId, u32)> {
+    let [s0, s1, d0, d1, q0, q1, q2, q3] = packet.load(segment.tcp_offset)?;
+    let [from, to] = [[s0, s1], [d0, d1]].map(WirePort::from_ne_bytes);
+    let flow = match headers::ip_version(packet, segment)? {
+        IpVersion::V4 => {
+            let [a, b, c, d, e, f, g, h] = packet.load(segment.ip_offset + 12)?;
+            FlowId::of_ipv4([([a, b, c, d], from), ([e, f, g, h], to)], key)
+        }
+        IpVersion::V6 => {
+            let source = packet.load(segment.ip_offset + 8)?;
+            let destination = packet.load(segment.ip_offset + 24)?;
+            FlowId::of_ipv6([(source, from), (destination, to)], key)
+        }
+    };
+    Some((flow, u32::from_be_bytes([q0, q1, q2, q3])))
 }

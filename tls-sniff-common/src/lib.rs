@@ -6,6 +6,7 @@
 //!  headers  link layer → VLAN → IPv4/IPv6 → TCP, as offsets          ┐
 //!  start    what the payload starts with: a hello, another record   ├ examine
 //!  gate     which flows are in their handshake                       ┘
+//!  shortcut what most packets come to, without all of that
 //!  filter   which packets are wanted: connections, segments, records
 //!  record   the TLS record header
 //!  counters what a packet came to, one name for each outcome
@@ -30,10 +31,11 @@ pub mod gate;
 pub mod headers;
 pub mod packet;
 pub mod record;
+pub mod shortcut;
 pub mod start;
 
 pub use examine::{Flows, arrival, is_idle, judge};
 
 /// Version of the event layout and of the globals; the event header carries it, so that a user side
 /// never reads the events of another build wrongly.
-pub const ABI_VERSION: u8 = 3;
+pub const ABI_VERSION: u8 = 4;

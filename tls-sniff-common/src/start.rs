@@ -81,7 +81,7 @@ impl Start {
 }
 
 /// Bytes that tell a hello: record header, message header, version.
-const HELLO_LEN: usize = 11;
+pub const HELLO_LEN: usize = 11;
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;

@@ -47,9 +47,8 @@ impl Direct {
 impl PacketBytes for Direct {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        // SAFETY: `pointer` checked that N bytes are inside the packet, and arrays of bytes have no
-        // alignment to keep.
-        self.pointer(offset).map(|bytes| unsafe { *bytes })
+        // SAFETY: `pointer` checked that N bytes are inside the packet.
+        self.pointer(offset).map(|bytes| unsafe { read(bytes) })
     }
 
     #[inline(always)]
@@ -60,6 +59,68 @@ impl PacketBytes for Direct {
     #[inline(always)]
     fn forget<const MASK: usize>(&self, value: usize) -> usize {
         forget::<MASK>(value, self.unknown)
+    }
+}
+
+/// N bytes in as few loads as there are powers of two in N. The compiler knows of packet bytes only that they have
+/// no alignment, and would load each by itself and put them together by shifts.
+///
+/// # Safety
+///
+/// N bytes must be readable at `bytes`.
+#[inline(always)]
+unsafe fn read<const N: usize>(bytes: *const [u8; N]) -> [u8; N] {
+    #[cfg(target_arch = "bpf")]
+    {
+        macro_rules! part {
+            ($type:ty, $load:literal, $offset:expr) => {{
+                let part: u64;
+                // SAFETY: reads bytes that the caller vouches for; the processors that are supported load
+                // from any address.
+                unsafe {
+                    core::arch::asm!(
+                        $load,
+                        part = lateout(reg) part,
+                        bytes = in(reg) bytes,
+                        offset = const $offset,
+                        options(pure, readonly, nostack, preserves_flags),
+                    );
+                }
+                // SAFETY: a load of fewer than 8 bytes leaves the others 0.
+                unsafe { core::hint::assert_unchecked(part <= u64::from(<$type>::MAX)) };
+                (part as $type).to_ne_bytes()
+            }};
+        }
+        const { assert!(N < 64) };
+        let mut whole = [0; N];
+        let mut put = |offset: usize, part: &[u8]| {
+            if let Some(place) = whole.get_mut(offset..offset + part.len()) {
+                place.copy_from_slice(part);
+            }
+        };
+        macro_rules! words {
+            ($($offset:literal)*) => {$(
+                if N >= $offset + 8 {
+                    put($offset, &part!(u64, "{part} = *(u64 *)({bytes} + {offset})", $offset));
+                }
+            )*};
+        }
+        words!(0 8 16 24 32 40 48);
+        if N & 4 != 0 {
+            put(N & 56, &part!(u32, "{part} = *(u32 *)({bytes} + {offset})", N & 56));
+        }
+        if N & 2 != 0 {
+            put(N & 60, &part!(u16, "{part} = *(u16 *)({bytes} + {offset})", N & 60));
+        }
+        if N & 1 != 0 {
+            put(N & 62, &part!(u8, "{part} = *(u8 *)({bytes} + {offset})", N & 62));
+        }
+        whole
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller vouches for the bytes, and arrays of bytes have no alignment to keep.
+    unsafe {
+        *bytes
     }
 }
 

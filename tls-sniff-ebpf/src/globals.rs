@@ -6,6 +6,7 @@ use aya_ebpf::Global;
 use tls_sniff_common::{
     config::MAX_CAPTURE_LEN,
     filter::{FamilyAddress, NO_PAYLOAD_RULE, Rules, Scope},
+    flow::FlowKey,
 };
 
 use crate::maps;
@@ -20,7 +21,9 @@ static EMIT_APPLICATION_DATA: Global<u8> = Global::new(0);
 static HAS_XDP_LOAD_BYTES: Global<u8> = Global::new(0);
 
 #[unsafe(no_mangle)]
-static FLOW_SEED: Global<u64> = Global::new(0);
+static FLOW_SUMMAND: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static FLOW_FACTOR: Global<u64> = Global::new(0);
 
 /// Payload bytes wanted behind each event header.
 #[inline(always)]
@@ -30,8 +33,8 @@ pub(crate) fn capture_len() -> usize {
 
 /// The key of the flow hash.
 #[inline(always)]
-pub(crate) fn flow_seed() -> u64 {
-    FLOW_SEED.load()
+pub(crate) fn flow_key() -> FlowKey {
+    FlowKey { summand: FLOW_SUMMAND.load(), factor: FLOW_FACTOR.load() }
 }
 
 /// Whether this kernel has `bpf_xdp_load_bytes` and `bpf_xdp_get_buff_len` (5.18).
@@ -66,6 +69,15 @@ static HAS_EXPRESSION: Global<u8> = Global::new(0);
 #[inline(always)]
 pub(crate) fn has_expression() -> bool {
     HAS_EXPRESSION.load() != 0
+}
+
+#[unsafe(no_mangle)]
+static TAKES_SHORTCUT: Global<u8> = Global::new(0);
+
+/// Whether there is neither a rule nor an expression: [`tls_sniff_common::shortcut`] knows what most packets come to.
+#[inline(always)]
+pub(crate) fn takes_shortcut() -> bool {
+    TAKES_SHORTCUT.load() != 0
 }
 
 #[unsafe(no_mangle)]

@@ -19,6 +19,7 @@ use tls_sniff_common::{flow::Hook, headers::LinkLayer};
 
 /// XDP for kernels with multi-buffer packets (5.18): jumbo frames too.
 #[xdp(frags)]
+#[inline(always)]
 fn tls_sniff_xdp(ctx: XdpContext) -> u32 {
     tls_sniff_ebpf::xdp(&ctx);
     xdp_verdict()
@@ -26,6 +27,7 @@ fn tls_sniff_xdp(ctx: XdpContext) -> u32 {
 
 /// XDP for kernels before 5.18, which refuse a program that claims to know fragments.
 #[xdp]
+#[inline(always)]
 fn tls_sniff_xdp1(ctx: XdpContext) -> u32 {
     tls_sniff_ebpf::xdp(&ctx);
     xdp_verdict()
@@ -39,6 +41,7 @@ fn xdp_verdict() -> u32 {
 
 /// TC ingress on Ethernet.
 #[classifier]
+#[inline(always)]
 fn tls_sniff_in(ctx: TcContext) -> i32 {
     tls_sniff_ebpf::tc(&ctx, LinkLayer::Ethernet, Hook::TcIngress);
     TC_ACT_UNSPEC
@@ -46,6 +49,7 @@ fn tls_sniff_in(ctx: TcContext) -> i32 {
 
 /// TC egress on Ethernet.
 #[classifier]
+#[inline(always)]
 fn tls_sniff_out(ctx: TcContext) -> i32 {
     tls_sniff_ebpf::tc(&ctx, LinkLayer::Ethernet, Hook::TcEgress);
     TC_ACT_UNSPEC
@@ -53,6 +57,7 @@ fn tls_sniff_out(ctx: TcContext) -> i32 {
 
 /// TC ingress where packets start with the IP header: tun, WireGuard.
 #[classifier]
+#[inline(always)]
 fn tls_sniff_l3in(ctx: TcContext) -> i32 {
     tls_sniff_ebpf::tc(&ctx, LinkLayer::RawIp, Hook::TcIngress);
     TC_ACT_UNSPEC
@@ -60,6 +65,7 @@ fn tls_sniff_l3in(ctx: TcContext) -> i32 {
 
 /// TC egress where packets start with the IP header.
 #[classifier]
+#[inline(always)]
 fn tls_sniff_l3out(ctx: TcContext) -> i32 {
     tls_sniff_ebpf::tc(&ctx, LinkLayer::RawIp, Hook::TcEgress);
     TC_ACT_UNSPEC

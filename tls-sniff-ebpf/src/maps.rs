@@ -11,7 +11,7 @@ use tls_sniff_common::{
     event::{EVENT_HEADER_LEN, EventHeader},
     filter::FamilyAddress,
     flow::{FlowId, Hook, KERNEL_HOOKS},
-    gate::{BUCKETS, Bucket},
+    gate::{BUCKETS, Bucket, Glance},
 };
 
 /// Events to user space; user space sets the size at load.
@@ -25,6 +25,16 @@ static COUNTERS: PerCpuArray<CounterBlock, { KERNEL_HOOKS.len() }> = PerCpuArray
 /// The flows in their handshake, of all CPUs and hooks.
 #[btf_map]
 static FLOWS: Array<Bucket, BUCKETS> = Array::new();
+
+/// What a glance tells of each of them. Not a map of its own but a variable, whose address the program has: a
+/// look costs no lookup.
+static GLANCES: Glances = Glances([const { Glance::EMPTY }; BUCKETS]);
+
+struct Glances([Glance; BUCKETS]);
+
+// SAFETY: all of it are cells of 2 bytes, each read and written by one instruction, and any mixture of their
+// values is valid.
+unsafe impl Sync for Glances {}
 
 /// One event under construction for each CPU. Programs of one CPU do not interrupt each other: XDP and
 /// TC ingress run in the receive softirq, TC egress with softirqs off.
@@ -86,6 +96,12 @@ pub(crate) fn bucket(flow: FlowId) -> Option<&'static Bucket> {
     // empty bucket. Other CPUs may write it at the same time: all of it are cells of 8 bytes, each read
     // and written by one instruction, and any mixture of their values is valid.
     FLOWS.get_ptr(flow.bucket(BUCKETS) as u32).map(|bucket| unsafe { &*bucket })
+}
+
+/// What a glance tells of the bucket of a flow.
+#[inline(always)]
+pub(crate) fn glance(flow: FlowId) -> Option<&'static Glance> {
+    GLANCES.0.get(flow.bucket(BUCKETS))
 }
 
 /// This CPU's event under construction.

@@ -9,11 +9,12 @@ use tls_sniff_common::{
     Flows, arrival,
     counters::Counter,
     filter::{self, Rules as _, records::Records},
-    flow::{FlowId, Hook},
-    gate::{Arrival, Bucket},
+    flow::{FlowId, FlowKey, Hook},
+    gate::{Arrival, Bucket, Glance},
     headers::{self, LinkLayer, Segment},
     is_idle, judge,
     packet::PacketBytes as _,
+    shortcut,
 };
 
 use crate::{
@@ -62,12 +63,17 @@ fn diagnose(ctx: &impl aya_ebpf::EbpfContext, outcome: Option<Counter>) {
 #[inline(always)]
 fn run<P: Packet>(
     wanted: impl FnOnce() -> bool,
-    packet: impl FnOnce() -> P,
+    packet: impl Fn() -> P,
     link: LinkLayer,
     hook: Hook,
 ) -> Option<Counter> {
+    if globals::takes_shortcut()
+        && let Some(outcome) = take_shortcut(&packet(), link)
+    {
+        maps::counters(hook)?.add(outcome);
+        return Some(outcome);
+    }
     let mut counters = maps::counters(hook)?;
-    counters.add(Counter::Seen);
     let outcome = if globals::has_expression() && !wanted() {
         Counter::Filtered
     } else {
@@ -75,6 +81,15 @@ fn run<P: Packet>(
     };
     counters.add(outcome);
     Some(outcome)
+}
+
+/// What most packets come to; `None` for all that need more.
+#[inline(always)]
+fn take_shortcut<P: Packet>(packet: &P, link: LinkLayer) -> Option<Counter> {
+    let direct = packet.direct();
+    let payload = |offset| direct.load(offset).or_else(|| packet.whole().load(offset));
+    let key = || globals::flow_key().on(packet.interface());
+    shortcut::outcome(&direct, payload, link, key, maps::glance)
 }
 
 /// Headers, rules, payload start, gate, event.
@@ -94,9 +109,8 @@ fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Co
         Ok(false) => return Counter::Filtered,
         Err(skipped) => return skipped,
     }
-    // One interface's flows are not another's: a router has each twice.
-    let seed = globals::flow_seed() ^ u64::from(packet.interface());
-    let arrival = match arrive(packet, &mut segment, seed) {
+    let key = globals::flow_key().on(packet.interface());
+    let arrival = match arrive(packet, &mut segment, key) {
         Ok(arrival) => arrival,
         Err(skipped) => return skipped,
     };
@@ -136,8 +150,8 @@ fn wants_connection<P: Packet>(
         return wanted;
     }
     if rules.sample() > 1 {
-        let seed = globals::flow_seed();
-        return filter::is_sampled(&rules, &packet.whole(), segment, seed);
+        let key = globals::flow_key();
+        return filter::is_sampled(&rules, &packet.whole(), segment, key);
     }
     Ok(true)
 }
@@ -154,10 +168,10 @@ fn walk<P: Packet>(packet: &P, link: LinkLayer) -> Result<Segment, Counter> {
 
 /// The payload's first bytes and the flow, in the same way.
 #[inline(always)]
-fn arrive<P: Packet>(packet: &P, segment: &mut Segment, seed: u64) -> Result<Arrival, Counter> {
+fn arrive<P: Packet>(packet: &P, segment: &mut Segment, key: FlowKey) -> Result<Arrival, Counter> {
     let rules = KernelRules;
-    match arrival(&packet.direct(), segment, seed, &rules) {
-        Err(Counter::Truncated) => arrival(&packet.whole(), segment, seed, &rules),
+    match arrival(&packet.direct(), segment, key, &rules) {
+        Err(Counter::Truncated) => arrival(&packet.whole(), segment, key, &rules),
         arrived => arrived,
     }
 }
@@ -171,6 +185,12 @@ impl Flows for KernelFlows {
     #[inline(always)]
     fn bucket(&self, flow: FlowId) -> Option<&Bucket> {
         maps::bucket(flow)
+    }
+
+    #[inline(always)]
+    fn glance(&self, flow: FlowId) -> Option<&Glance> {
+        // Nobody else asks.
+        globals::takes_shortcut().then(|| maps::glance(flow))?
     }
 
     #[inline(always)]

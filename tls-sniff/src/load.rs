@@ -3,7 +3,8 @@
 //! ```text
 //!  probe   ring buffer (5.8)? bpf_xdp_load_bytes (5.18)?
 //!  object  the user's expression goes into it
-//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, TAP, FLOW_SEED, the rules
+//!  globals CAPTURE_LEN, SNAPLEN, HAS_XDP_LOAD_BYTES, HAS_EXPRESSION, TAP, TAKES_SHORTCUT,
+//!          FLOW_SUMMAND, FLOW_FACTOR, the rules
 //!  maps    EVENTS and PACKET_SCRATCH by size; PORTS, VLANS, NETWORKS filled before anything is attached
 //!  verify  the TC programs unless it is for a tap, one XDP program if XDP is wanted
 //! ```
@@ -20,9 +21,10 @@ use aya::{
 };
 use tls_sniff_common::{
     config,
-    counters::{COUNTERS, CounterBlock},
-    flow::{Direction, Hook, KERNEL_HOOKS},
+    counters::{COUNTERS, Counter, CounterBlock, CounterKind},
+    flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
+    shortcut,
 };
 
 mod expression;
@@ -62,7 +64,7 @@ pub struct LoadOptions {
     /// XDP drops every packet, and no TC program is loaded.
     pub tap: bool,
     /// The key of the flow hash.
-    pub flow_seed: u64,
+    pub flow_key: FlowKey,
 }
 
 impl Default for LoadOptions {
@@ -75,7 +77,7 @@ impl Default for LoadOptions {
             ring_len: config::DEFAULT_RING_LEN,
             xdp: false,
             tap: false,
-            flow_seed: random_seed(),
+            flow_key: FlowKey::of(random_seed()),
         }
     }
 }
@@ -231,13 +233,16 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
         .map_max_entries("PACKET_SCRATCH", packet_scratch_slots(options))
         .override_global(config::CAPTURE_LEN, &capture_len, true)
         .override_global(config::SNAPLEN, &options.snaplen, true)
-        .override_global(config::FLOW_SEED, &options.flow_seed, true);
+        .override_global(config::FLOW_SUMMAND, &options.flow_key.summand, true)
+        .override_global(config::FLOW_FACTOR, &options.flow_key.factor, true);
     let has_load_bytes = u8::from(xdp_load_bytes);
     loader.override_global(config::HAS_XDP_LOAD_BYTES, &has_load_bytes, true);
     let has_expression = u8::from(options.expression.is_some());
     loader.override_global(config::HAS_EXPRESSION, &has_expression, true);
     let tap = u8::from(options.tap);
     loader.override_global(config::TAP, &tap, true);
+    let takes_shortcut = u8::from(options.expression.is_none() && shortcut::is_allowed(&rules));
+    loader.override_global(config::TAKES_SHORTCUT, &takes_shortcut, true);
     globals.set(&mut loader);
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
     let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
@@ -365,6 +370,15 @@ impl Programs {
     }
 }
 
+/// What the programs saw is what it all came to: they add to one counter for each packet, not to two.
+fn count_seen(block: &mut CounterBlock) {
+    let outcomes = Counter::ALL.into_iter().filter(|counter| counter.kind() != CounterKind::Aside);
+    let seen = outcomes.filter_map(|counter| block.get(counter.index())).sum();
+    if let Some(total) = block.get_mut(Counter::Seen.index()) {
+        *total = seen;
+    }
+}
+
 /// The counters that the kernel programs keep.
 pub struct KernelCounters(PerCpuArray<MapData, CounterBlock>);
 
@@ -386,6 +400,7 @@ impl KernelCounters {
                     *total += count;
                 }
             }
+            count_seen(sum);
         }
         Ok(hooks)
     }

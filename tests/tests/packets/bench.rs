@@ -9,7 +9,7 @@ use tls_sniff::load::{KernelCounters, LoadOptions, Programs, load};
 use tls_sniff_common::{
     counters::{Counter, CounterBlock},
     event::Event,
-    flow::{Hook, flow_id},
+    flow::{FlowKey, Hook, flow_id},
     gate::{BUCKETS, Bucket},
     headers::walk,
     packet::CapturedPacket,
@@ -20,10 +20,10 @@ const TC_ACT_UNSPEC: u32 = u32::MAX;
 const XDP_PASS: u32 = 2;
 
 /// The key of the flow hash in [`Bench::default`].
-pub(crate) const SEED: u64 = 0x7e57;
+pub(crate) const KEY: FlowKey = FlowKey::of(0x7e57);
 
 /// Test runs are on the loopback interface, unless another one is asked for.
-pub(crate) const INTERFACE: u64 = 1;
+pub(crate) const INTERFACE: u32 = 1;
 
 /// One of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     pub(crate) fn default() -> Result<Self> {
-        Self::load(LoadOptions { xdp: true, flow_seed: SEED, ..LoadOptions::default() })
+        Self::load(LoadOptions { xdp: true, flow_key: KEY, ..LoadOptions::default() })
     }
 
     pub(crate) fn verified_instructions(&mut self, at: At) -> Result<Option<u32>> {
@@ -153,7 +153,7 @@ impl Bench {
     pub(crate) fn forget_flow(&mut self, at: At, packet: &[u8]) -> Result<()> {
         let packet = CapturedPacket::from(packet);
         let Ok(segment) = walk(&packet, crate::link(at)) else { return Ok(()) };
-        let (flow, _) = flow_id(&packet, &segment, SEED ^ INTERFACE).context("a flow")?;
+        let (flow, _) = flow_id(&packet, &segment, KEY.on(INTERFACE)).context("a flow")?;
         let map = self.programs.ebpf_mut().map_mut("FLOWS").context("FLOWS")?;
         let mut flows: Array<_, [u8; size_of::<Bucket>()]> = map.try_into()?;
         flows.set(u32::try_from(flow.bucket(BUCKETS))?, [0; size_of::<Bucket>()], 0)?;

@@ -54,7 +54,7 @@ fn bench(filter: PacketFilter) -> Result<Bench> {
     Bench::load(LoadOptions {
         filter,
         xdp: true,
-        flow_seed: super::bench::SEED,
+        flow_key: super::bench::KEY,
         ..LoadOptions::default()
     })
 }

@@ -16,7 +16,7 @@ use tls_sniff_common::{
 
 use super::{
     At, Bench,
-    bench::{INTERFACE, SEED},
+    bench::{INTERFACE, KEY},
     hello, link, stacks,
 };
 
@@ -101,7 +101,7 @@ fn on_host(
     if !filter::wants_ends(rules, packet, &segment)? {
         return Err(Counter::Filtered);
     }
-    let arrival = arrival(packet, &mut segment, SEED ^ INTERFACE, rules)?;
+    let arrival = arrival(packet, &mut segment, KEY.on(INTERFACE), rules)?;
     let records = Records { rules, packet: *packet, segment: &segment };
     judge(table, &arrival, &records).map(|emission| (segment, emission))
 }

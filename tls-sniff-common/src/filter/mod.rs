@@ -17,7 +17,7 @@ pub mod records;
 
 use crate::{
     counters::Counter,
-    flow::{Direction, IpVersion, flags, flow_id},
+    flow::{Direction, FlowKey, IpVersion, flags, flow_id},
     headers::{self, LinkLayer, OFFSET_MASK, Segment, VlanTags},
     packet::PacketBytes,
 };
@@ -282,11 +282,12 @@ pub fn is_sampled<P: PacketBytes>(
     rules: &impl Rules,
     packet: &P,
     segment: &Segment,
-    seed: u64,
+    key: FlowKey,
 ) -> Result<bool, Counter> {
     // Another key than the gate's: a sample that took one bucket in N would crowd those.
     const OTHER: u64 = 0x5a5a_5a5a_5a5a_5a5a;
-    let (flow, _) = flow_id(packet, segment, seed ^ OTHER).ok_or(Counter::Truncated)?;
+    let key = FlowKey { summand: key.summand ^ OTHER, ..key };
+    let (flow, _) = flow_id(packet, segment, key).ok_or(Counter::Truncated)?;
     let number = (flow.tag >> 32) as u32;
     Ok(number.is_multiple_of(rules.sample()))
 }

@@ -2,7 +2,10 @@
 
 use core::cell::Cell;
 
-use super::{Arrival, DIRECTION_BUDGET, EARLY_WINDOW, Emission, OPEN_LIMIT, TAIL, Verdict, alone};
+use super::{
+    Arrival, DIRECTION_BUDGET, EARLY_WINDOW, Emission, OPEN_LIMIT, TAIL, Verdict, alone,
+    glance::Place,
+};
 use crate::{
     filter::{Rules, Scope, narrows_records, records::Walked},
     flow::flags,
@@ -57,11 +60,11 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A segment of this flow; `tag` is its place, which closing sets free.
+    /// A segment of this flow at its place, which the flow's end sets free.
     #[inline(always)]
     pub(super) fn judge(
         &self,
-        tag: &Cell<u64>,
+        place: &Place<'_>,
         arrival: &Arrival,
         now: u64,
         rules: &impl Rules,
@@ -69,8 +72,10 @@ impl Flow {
         let state = self.state.get();
         if arrival.flags & flags::SYN != 0 {
             self.connect(arrival, state, now);
+            place.take(arrival.flow);
         }
         if let Start::Hello(speaker) = arrival.start() {
+            place.take(arrival.flow);
             self.open(arrival, speaker, now);
             return Verdict::Emit(Emission {
                 syn_time: self.syn.get(),
@@ -85,7 +90,7 @@ impl Flow {
         let fate = if arrival.only_acknowledges() {
             if context { self.acknowledge(arrival, state) } else { Fate::Keep }
         } else if state & OPEN != 0 {
-            self.in_open(arrival, state, now, rules)
+            self.in_open(place, arrival, state, now, rules)
         } else {
             self.before_hello(arrival, state)
         };
@@ -101,7 +106,7 @@ impl Flow {
         // Its later records are asked for too.
         let retained = narrows_records(rules) && state & OPEN != 0;
         if fate == Fate::Free && !retained {
-            tag.set(0);
+            place.free();
         }
         match fate {
             Fate::Emit(emission) => Verdict::Emit(emission),
@@ -256,7 +261,14 @@ impl Flow {
 
     /// A segment of an open flow that starts with no hello.
     #[inline(always)]
-    fn in_open(&self, arrival: &Arrival, state: u64, now: u64, rules: &impl Rules) -> Fate {
+    fn in_open(
+        &self,
+        place: &Place<'_>,
+        arrival: &Arrival,
+        state: u64,
+        now: u64,
+        rules: &impl Rules,
+    ) -> Fate {
         let late = now.saturating_sub(self.since.get()) > OPEN_LIMIT && !keeps_connections(rules);
         if late || self.spend(arrival) > DIRECTION_BUDGET {
             return Fate::Free;
@@ -283,8 +295,14 @@ impl Flow {
         let other = TAIL_SHIFT + TAIL_BITS - (own - TAIL_SHIFT);
         let sent = said >> own & TAIL_MASK;
         if sent >= TAIL {
-            let both = said >> other & TAIL_MASK >= TAIL;
-            return if both { Fate::Free } else { Fate::Keep };
+            if said >> other & TAIL_MASK >= TAIL {
+                return Fate::Free;
+            }
+            // Until the client has sent data, what starts with no record may still be its second hello.
+            if said & DATA_SENT != 0 || !client_sends {
+                place.ignore_sender(arrival.flow);
+            }
+            return Fate::Keep;
         }
         self.state.set(said + (1 << own));
         let headers_only = data && sent > 0 && state & DATA_SENT != 0;

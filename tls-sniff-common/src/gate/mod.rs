@@ -30,10 +30,16 @@
 //! The same code runs on a capture file, so that live and offline emit the same segments.
 
 mod flow;
+mod glance;
 
 use core::cell::Cell;
 
-use self::flow::{Flow, IN_TAIL, OPEN, OVER, Position, keeps_connections};
+pub use self::glance::Glance;
+
+use self::{
+    flow::{Flow, IN_TAIL, OPEN, OVER, Position, keeps_connections},
+    glance::Place,
+};
 
 use crate::{
     Flows,
@@ -52,8 +58,8 @@ use crate::{
 /// Flows in one bucket.
 pub const WAYS: usize = 4;
 
-/// Buckets; a power of two. 32,768 flows are in their handshake at once, in 2.4 MB.
-pub const BUCKETS: usize = 1 << 13;
+/// Buckets; a power of two. 131,072 flows are in their handshake at once, in 9.4 MB.
+pub const BUCKETS: usize = 1 << 15;
 
 /// Bytes that an open flow may send in one direction before it is no handshake: certificate chains of
 /// 100 kB exist.
@@ -128,6 +134,17 @@ pub enum Verdict {
     Skip(Counter),
 }
 
+impl Verdict {
+    /// With the time that it was asked for.
+    #[inline(always)]
+    const fn at(self, time: u64) -> Self {
+        match self {
+            Self::Emit(emission) => Self::Emit(Emission { time, ..emission }),
+            Self::Skip(_) => self,
+        }
+    }
+}
+
 /// How to hand a segment to user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emission {
@@ -138,6 +155,8 @@ pub struct Emission {
     pub syn_time: u64,
     /// When its SYN-ACK was seen.
     pub syn_ack_time: u64,
+    /// The time, if the gate has asked for it; else 0. A clock costs as much as all that bulk does.
+    pub time: u64,
     /// Whether an open flow had to make room for this one.
     pub evicted: bool,
     /// Whether the rules select it; else it is for the context of what they select.
@@ -146,8 +165,14 @@ pub struct Emission {
 
 impl Emission {
     /// All of it, without times.
-    pub const WHOLE: Self =
-        Self { capture: u32::MAX, syn_time: 0, syn_ack_time: 0, evicted: false, selected: true };
+    pub const WHOLE: Self = Self {
+        capture: u32::MAX,
+        syn_time: 0,
+        syn_ack_time: 0,
+        time: 0,
+        evicted: false,
+        selected: true,
+    };
 
     /// All of it, for its context.
     const ASIDE: Self = Self { selected: false, ..Self::WHOLE };
@@ -165,13 +190,12 @@ impl Bucket {
     ) -> Verdict {
         let rules = records.rules;
         let found = self.tags.iter().position(|tag| tag.get() == arrival.flow.tag);
-        let place = found.map(|way| flows.forget::<{ WAYS - 1 }>(way));
-        let place = place.and_then(|way| Some((self.tags.get(way)?, self.flows.get(way)?)));
+        let place = found.and_then(|way| self.place(way, arrival.flow, flows));
         let mut wanted = arrival.wanted;
         let mut walked = Walked::NOT_LOOKED;
         if narrows_records(rules) {
             let position = match place {
-                Some((_, flow)) => flow.position(arrival),
+                Some(place) => place.flow.position(arrival),
                 None => Position { begins: arrival.starts_with_record(), first: 0, goes_on: false },
             };
             let first = flows.forget::<LENGTH_MASK>(position.first);
@@ -188,7 +212,11 @@ impl Bucket {
         }
         let (verdict, flow) = match place {
             None => self.unknown(arrival, flows, rules),
-            Some((tag, flow)) => (flow.judge(tag, arrival, flows.now(), rules), Some(flow)),
+            Some(place) => {
+                let now = flows.now();
+                let verdict = place.flow.judge(&place, arrival, now, rules).at(now);
+                (verdict, Some(place.flow))
+            }
         };
         if walked.is_walked()
             && let Some(flow) = flow
@@ -198,14 +226,22 @@ impl Bucket {
         narrowed(verdict, arrival, wanted, rules)
     }
 
+    /// One of the places; `flow` belongs to this bucket.
+    #[inline(always)]
+    fn place<'a>(&'a self, way: usize, flow: FlowId, flows: &'a impl Flows) -> Option<Place<'a>> {
+        let way = flows.forget::<{ WAYS - 1 }>(way);
+        let glance = flows.glance(flow).and_then(|glance| glance.of_place(way));
+        Some(Place { tag: self.tags.get(way)?, glance, flow: self.flows.get(way)? })
+    }
+
     /// A segment of a flow that is not in the table, and where it was entered.
     #[inline(always)]
-    fn unknown(
-        &self,
+    fn unknown<'a>(
+        &'a self,
         arrival: &Arrival,
-        flows: &impl Flows,
+        flows: &'a impl Flows,
         rules: &impl Rules,
-    ) -> (Verdict, Option<&Flow>) {
+    ) -> (Verdict, Option<&'a Flow>) {
         let syn = arrival.flags & (flags::SYN | flags::ACK) == flags::SYN;
         let hello = matches!(arrival.start(), Start::Hello(_));
         if !syn && !hello {
@@ -213,13 +249,13 @@ impl Bucket {
         }
         let now = flows.now();
         let (way, evicted) = self.cheapest(now, rules);
-        let way = flows.forget::<{ WAYS - 1 }>(way);
-        if let (Some(tag), Some(flow)) = (self.tags.get(way), self.flows.get(way)) {
-            tag.set(arrival.flow.tag);
+        if let Some(place) = self.place(way, arrival.flow, flows) {
+            place.take(arrival.flow);
+            let flow = place.flow;
             flow.enter(arrival, now);
             let emission = if let Start::Hello(speaker) = arrival.start() {
                 flow.open(arrival, speaker, now);
-                Some(Emission::WHOLE)
+                Some(Emission { time: now, ..Emission::WHOLE })
             } else {
                 (rules.scope() as u8 > Scope::Record as u8).then_some(Emission::ASIDE)
             };

@@ -3,13 +3,13 @@
 use super::{MAX_IPV6_EXTENSIONS, OFFSET_MASK, Transport, load};
 use crate::{counters::Counter, packet::PacketBytes};
 
-pub(super) const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_TCP: u8 = 6;
 /// IPv4 in IP, RFC 2003.
 pub(super) const PROTOCOL_IPV4: u8 = 4;
 /// IPv6 in IP, RFC 2473 and RFC 4213.
 pub(super) const PROTOCOL_IPV6: u8 = 41;
 pub(super) const PROTOCOL_GRE: u8 = 47;
-pub(super) const PROTOCOL_UDP: u8 = 17;
+pub(crate) const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_HOP_BY_HOP: u8 = 0;
 const PROTOCOL_ROUTING: u8 = 43;
 const PROTOCOL_FRAGMENT: u8 = 44;

@@ -3,9 +3,9 @@
 use super::{LinkLayer, MAX_VLAN_TAGS, Network, OFFSET_MASK, Segment, VlanTags, load};
 use crate::{counters::Counter, flow::IpVersion, packet::PacketBytes};
 
-pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
-pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// The tag type of switches from before 802.1ad.
 const ETHERTYPE_QINQ_OLD: u16 = 0x9100;

@@ -19,7 +19,10 @@ mod ip;
 mod link;
 mod tunnel;
 
+pub(crate) use ip::{PROTOCOL_TCP, PROTOCOL_UDP};
 pub use link::vlan_tags;
+pub(crate) use link::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN};
+pub(crate) use tunnel::is_tunnel;
 
 use crate::{counters::Counter, flow::IpVersion, packet::PacketBytes};
 
@@ -119,7 +122,7 @@ pub fn walk<P: PacketBytes>(packet: &P, link: LinkLayer) -> Result<Segment, Coun
             IpVersion::V4 => ip::ipv4(packet, network.offset)?,
             IpVersion::V6 => ip::ipv6(packet, network.offset)?,
         };
-        if transport.protocol == ip::PROTOCOL_TCP {
+        if transport.protocol == PROTOCOL_TCP {
             return tcp(packet, network.offset, &transport);
         }
         network = tunnel::inner(packet, &transport)?;

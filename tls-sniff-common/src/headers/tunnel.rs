@@ -34,6 +34,12 @@ const GRE_SEQUENCE: u16 = 0x1000;
 /// Routing (RFC 1701) and versions other than 0 have other headers.
 const GRE_OTHER: u16 = 0x4007;
 
+/// Whether UDP to this port is a tunnel that is walked.
+#[inline(always)]
+pub(crate) const fn is_tunnel(port: u16) -> bool {
+    matches!(port, PORT_VXLAN | PORT_GENEVE | PORT_GTP_U)
+}
+
 /// The network header inside a tunnel.
 #[inline(always)]
 pub(super) fn inner<P: PacketBytes>(packet: &P, transport: &Transport) -> Result<Network, Counter> {
@@ -73,7 +79,7 @@ fn udp<P: PacketBytes>(packet: &P, offset: usize) -> Result<Network, Counter> {
     if port == PORT_GTP_U {
         return gtp_u(packet, offset + 8);
     }
-    if port != PORT_VXLAN && port != PORT_GENEVE {
+    if !is_tunnel(port) {
         return Err(Counter::NotTcp);
     }
     let [first, _, p0, p1] = load(packet, offset + 8)?;

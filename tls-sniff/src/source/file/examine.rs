@@ -8,7 +8,7 @@ use tls_sniff_common::{
     counters::Counter,
     event::{Event, EventHeader, marks},
     filter::{self, Rules as _, records::Records},
-    flow::{FlowId, Hook},
+    flow::{FlowId, FlowKey, Hook},
     gate::{BUCKETS, Bucket, Emission},
     headers::{self, Segment},
     is_idle, judge,
@@ -17,8 +17,8 @@ use tls_sniff_common::{
 use super::Frame;
 use crate::filter::{expression::Expression, packet::RuleSet};
 
-/// The key of the hash that samples connections; any, but the same for the same file.
-const SAMPLE_SEED: u64 = 0;
+/// The key of the flow hash; any, but the same for the same file.
+const FLOW_KEY: FlowKey = FlowKey::of(0x2545_f491_4f6c_dd1d);
 
 /// A frame that becomes an event.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,8 @@ impl Examiner {
             return Err(Counter::Filtered);
         }
         self.flows.now.set(u64::try_from(frame.timestamp_ns).unwrap_or(0));
-        let seed = u64::from(frame.interface_index);
-        let arrival = arrival(packet, &mut segment, seed, &self.rules)?;
+        let key = FLOW_KEY.on(frame.interface_index);
+        let arrival = arrival(packet, &mut segment, key, &self.rules)?;
         let records = Records { rules: &self.rules, packet: *packet, segment: &segment };
         let emission = judge(&self.flows, &arrival, &records)?;
         let event = self.event(frame, &segment, &emission).ok_or(Counter::ReadFailed)?;
@@ -112,7 +112,7 @@ impl Examiner {
             return Ok(false);
         }
         if rules.sample() > 1 {
-            return filter::is_sampled(rules, packet, segment, SAMPLE_SEED);
+            return filter::is_sampled(rules, packet, segment, FLOW_KEY);
         }
         Ok(true)
     }
