@@ -25,7 +25,12 @@ struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
     fn snapshot(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot_from(0)
+    }
+
+    fn snapshot_from(&self, number: usize) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(number..).unwrap_or_default().to_vec()
     }
 
     fn read_from(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
@@ -94,6 +99,11 @@ impl Process {
     /// The lines of stdout so far.
     pub fn stdout(&self) -> Vec<String> {
         self.stdout.snapshot()
+    }
+
+    /// The lines of stdout so far, without the first `number`.
+    pub fn stdout_from(&self, number: usize) -> Vec<String> {
+        self.stdout.snapshot_from(number)
     }
 
     /// The lines of stderr so far.

@@ -24,6 +24,9 @@ const READY: Duration = Duration::from_secs(30);
 /// How long the program may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
 
+/// Lines of stdout that a failure shows.
+const LAST_LINES: usize = 10;
+
 /// The path of the tls-sniff program, built if need be.
 ///
 /// # Errors
@@ -166,16 +169,24 @@ impl Sniffer {
         timeout: Duration,
         mut wanted: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
+        // A flood has many lines: each is read once.
+        let mut looked_at = 0;
         poll::try_until(timeout, "an event", || {
             // Looked at before the events: what it wrote before its end is then there.
             let alive = self.process.check_alive();
-            match self.events().into_iter().find(|event| wanted(event)) {
+            let lines = self.process.stdout_from(looked_at);
+            looked_at += lines.len();
+            let mut events = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+            match events.find(|event| wanted(event)) {
                 Some(event) => Ok(Some(event)),
                 None => alive.map(|()| None),
             }
         })
         .with_context(|| {
-            format!("events: {:#?}, log: {}", self.process.stdout(), self.stderr().join(" | "))
+            let lines = self.process.stdout();
+            let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+            let log = self.stderr().join(" | ");
+            format!("{} lines, the last of them {last:#?}, log: {log}", lines.len())
         })
     }
 

@@ -236,7 +236,7 @@ pub(crate) fn stopped_process() -> Result<()> {
 /// More than it can read, without an end: it tells of the loss meanwhile, and hears the signal to stop.
 pub(crate) fn endless_flood() -> Result<()> {
     let pair = VethPair::new()?;
-    let arguments = ["-i", "veth-b", "--ring-bytes", "1048576", "--format", "json"];
+    let arguments = ["-i", "veth-b", "--ring-bytes", "65536", "--format", "json"];
     let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
     sniffer.ready()?;
     let over = AtomicBool::new(false);
