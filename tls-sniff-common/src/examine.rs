@@ -22,6 +22,9 @@ pub trait Flows {
         None
     }
 
+    /// An open flow has to make room.
+    fn evicts(&self);
+
     /// ns on the clock of the events.
     fn now(&self) -> u64;
 

@@ -140,6 +140,12 @@ impl FlowKey {
         Self { summand: mixed(seed), factor: mixed(seed.wrapping_add(GOLDEN)) | 1 }
     }
 
+    /// One end, mixed.
+    #[inline(always)]
+    const fn hashed(self, end: u64) -> u64 {
+        folded(end.wrapping_add(self.summand).wrapping_mul(self.factor))
+    }
+
     /// The key for an interface: one interface's flows are not another's.
     #[inline(always)]
     #[must_use]
@@ -215,16 +221,23 @@ impl FlowId {
         Self::between(end_of_ipv6(source, key), end_of_ipv6(destination, key), key)
     }
 
-    /// The product of both ends, each moved by a secret, is the same for both directions and differs, for who does not
-    /// know the secret, in bits that nobody can tell. What it differs in is brought to the upper bits.
+    /// The product of both ends is the same for both directions. Each is hashed before, or what they have in common
+    /// would show: with one address at both ends the product of `address + port` knows only the sum of the ports.
     #[inline(always)]
     const fn between(source: u64, destination: u64, key: FlowKey) -> Self {
-        let moved = source.wrapping_add(key.summand);
-        let product = moved.wrapping_mul(destination.wrapping_add(key.summand));
-        let tag = (product ^ product >> 32).wrapping_mul(key.factor) | 1;
+        let ends = (key.hashed(source), key.hashed(destination));
+        let product =
+            ends.0.wrapping_add(key.summand).wrapping_mul(ends.1.wrapping_add(key.summand));
+        let tag = folded(product).wrapping_mul(key.factor) | 1;
         // Whatever the two are, exactly one order of them has this bit.
         Self { tag, from_side_1: source.wrapping_sub(destination) >> 63 != 0 }
     }
+}
+
+/// The upper half brought into the lower one, which multiplication leaves alone.
+#[inline(always)]
+const fn folded(word: u64) -> u64 {
+    word ^ word >> 32
 }
 
 /// A port as it stands in a packet, read as a number of the processor's: its order does not matter to a hash.
@@ -236,14 +249,14 @@ const fn end_of_ipv4((address, port): ([u8; 4], WirePort)) -> u64 {
     u32::from_ne_bytes(address) as u64 | (port as u64) << 32
 }
 
-/// The same of an address that does not fit: as keyed as the rest.
+/// The same of an address that does not fit: as keyed as the rest. The port stands low, where a product has it whole.
 #[inline(always)]
 const fn end_of_ipv6((address, port): (WireAddress, WirePort), key: FlowKey) -> u64 {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
     let network = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-    let host = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+    let host = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
     let product = network.wrapping_add(key.summand).wrapping_mul(host.wrapping_add(key.factor));
-    (product ^ product >> 32).wrapping_add((port as u64) << 48)
+    folded(product).wrapping_add(port as u64)
 }
 
 /// The flow of a segment and its sequence number.

@@ -10,12 +10,12 @@
 //!         and a glance tells that the gate does not know the sender  ─► no record | application data
 //! ```
 //!
-//! Everything else goes the whole way: walk, rules, gate. So it is not asked where rules are, and it says of no
-//! packet what the whole way would not: tests send each of theirs both ways.
+//! Everything else goes the whole way: walk, rules, gate. It is not asked where there are rules
+//! ([`crate::filter::has_rules`]), and it says of no packet what the whole way would not: tests/shortcut.rs sends a million both
+//! ways.
 
 use crate::{
     counters::Counter,
-    filter::{self, Rules, Scope},
     flow::{FlowId, FlowKey, WirePort, flags},
     gate::Glance,
     headers::{self, LinkLayer},
@@ -24,24 +24,8 @@ use crate::{
     start::HELLO_LEN,
 };
 
-/// Bytes of a payload that tell what it cannot start with.
-const START_LEN: usize = 8;
-
 /// Five words of header, in the upper nibble.
 const MIN_DATA_OFFSET: u8 = 0x50;
-
-/// Whether no rule asks for more than the shortcut knows.
-#[inline(always)]
-pub fn is_allowed(rules: &impl Rules) -> bool {
-    rules.direction() == 0
-        && rules.ports() == 0
-        && rules.networks() == 0
-        && rules.vlans() == 0
-        && rules.sample() <= 1
-        && !filter::narrows_segments(rules)
-        && rules.scope() as u8 == Scope::Record as u8
-        && !rules.application_data()
-}
 
 /// A TCP segment with a payload, by offsets that the headers gave.
 struct Payload {
@@ -58,12 +42,12 @@ enum Headers {
 /// What the packet comes to, if that is easily told. `headers` has its headers, `payload` reads its payload,
 /// wherever that is.
 #[inline(always)]
-pub fn outcome<P: PacketBytes>(
+pub fn outcome<'g, P: PacketBytes>(
     packet: &P,
-    payload: impl FnOnce(usize) -> Option<[u8; START_LEN]>,
+    payload: impl FnOnce(usize) -> Option<[u8; HELLO_LEN]>,
     link: LinkLayer,
     key: impl FnOnce() -> FlowKey,
-    glance: impl FnOnce(FlowId) -> Option<&'static Glance>,
+    glance: impl FnOnce(FlowId) -> Option<&'g Glance>,
 ) -> Option<Counter> {
     let Payload { flow, offset } = match headers(packet, link, key)? {
         Headers::Outcome(counter) => return Some(counter),
@@ -175,7 +159,7 @@ fn tcp(
 
 /// What a payload comes to that starts so and holds no handshake; `None` if it may.
 #[inline(always)]
-fn starts_with(start: [u8; START_LEN]) -> Option<Counter> {
+fn starts_with(start: [u8; HELLO_LEN]) -> Option<Counter> {
     let [kind, major, minor, length_high, length_low, ..] = start;
     if kind == ContentType::ApplicationData as u8 {
         let header = RecordHeader::recognise([kind, major, minor, length_high, length_low]);

@@ -21,7 +21,7 @@ use crate::{
     access::{Direct, Packet, TcPacket, XdpPacket},
     emit, expression,
     globals::{self, KernelRules},
-    maps::{self, Counters},
+    maps,
 };
 
 /// Runs on a packet at XDP: always ingress, always Ethernet.
@@ -77,7 +77,7 @@ fn run<P: Packet>(
     let outcome = if globals::has_expression() && !wanted() {
         Counter::Filtered
     } else {
-        outcome(&packet(), link, hook, &mut counters)
+        outcome(&packet(), link, hook)
     };
     counters.add(outcome);
     Some(outcome)
@@ -94,7 +94,7 @@ fn take_shortcut<P: Packet>(packet: &P, link: LinkLayer) -> Option<Counter> {
 
 /// Headers, rules, payload start, gate, event.
 #[inline(always)]
-fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Counters) -> Counter {
+fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook) -> Counter {
     let rules = KernelRules;
     if !filter::wants_direction(&rules, hook.direction()) {
         return Counter::Filtered;
@@ -114,15 +114,10 @@ fn outcome<P: Packet>(packet: &P, link: LinkLayer, hook: Hook, counters: &mut Co
         Ok(arrival) => arrival,
         Err(skipped) => return skipped,
     };
-    let flows = KernelFlows { direct: packet.direct() };
+    let flows = KernelFlows { direct: packet.direct(), hook };
     let records = Records { rules: &rules, packet: packet.whole(), segment: &segment };
     match judge(&flows, &arrival, &records) {
-        Ok(emission) => {
-            if emission.evicted {
-                counters.add(Counter::FlowEvicted);
-            }
-            emit::event(packet, link, &segment, &emission, hook)
-        }
+        Ok(emission) => emit::event(packet, link, &segment, &emission, hook),
         Err(skipped) => skipped,
     }
 }
@@ -179,6 +174,7 @@ fn arrive<P: Packet>(packet: &P, segment: &mut Segment, key: FlowKey) -> Result<
 /// The kernel's table and clock.
 struct KernelFlows {
     direct: Direct,
+    hook: Hook,
 }
 
 impl Flows for KernelFlows {
@@ -191,6 +187,13 @@ impl Flows for KernelFlows {
     fn glance(&self, flow: FlowId) -> Option<&Glance> {
         // Nobody else asks.
         globals::takes_shortcut().then(|| maps::glance(flow))?
+    }
+
+    #[inline(always)]
+    fn evicts(&self) {
+        if let Some(mut counters) = maps::counters(self.hook) {
+            counters.add(Counter::FlowEvicted);
+        }
     }
 
     #[inline(always)]

@@ -22,9 +22,9 @@ use aya::{
 use tls_sniff_common::{
     config,
     counters::{COUNTERS, Counter, CounterBlock, CounterKind},
+    filter,
     flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
-    shortcut,
 };
 
 mod expression;
@@ -241,7 +241,7 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     loader.override_global(config::HAS_EXPRESSION, &has_expression, true);
     let tap = u8::from(options.tap);
     loader.override_global(config::TAP, &tap, true);
-    let takes_shortcut = u8::from(options.expression.is_none() && shortcut::is_allowed(&rules));
+    let takes_shortcut = u8::from(options.expression.is_none() && !filter::has_rules(&rules));
     loader.override_global(config::TAKES_SHORTCUT, &takes_shortcut, true);
     globals.set(&mut loader);
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;

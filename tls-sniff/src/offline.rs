@@ -26,7 +26,7 @@ use crate::{
     filter::expression::Expression,
     pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
     sink::output::WhenFull,
-    source::file::{CaptureFile, Examined, Examiner, Frame},
+    source::file::{CaptureFile, Examiner, Frame},
 };
 
 /// What an offline run is told.
@@ -208,8 +208,11 @@ fn read(
         && let Some(frame) = file.next()?
     {
         count(counters, Counter::Seen);
-        let outcome = observe(&frame, &examiner, reader, counters);
+        let outcome = observe(&frame, &examiner, reader);
         count(counters, outcome);
+        if let Some(evicted) = counters.get_mut(Counter::FlowEvicted.index()) {
+            *evicted = examiner.evicted();
+        }
         if live {
             reader.pipeline.flush();
         }
@@ -227,20 +230,13 @@ fn count(counters: &mut CounterBlock, counter: Counter) {
 }
 
 /// Takes a frame through the gate to the pipeline, and says what to count it as.
-fn observe(
-    frame: &Frame<'_>,
-    examiner: &Examiner,
-    reader: &mut Reader,
-    counters: &mut CounterBlock,
-) -> Counter {
+fn observe(frame: &Frame<'_>, examiner: &Examiner, reader: &mut Reader) -> Counter {
     reader.release_due(frame);
-    let Examined { event, evicted } = match examiner.examine(frame) {
-        Ok(examined) => examined,
-        Err(skipped) => return skipped,
-    };
-    if evicted {
-        count(counters, Counter::FlowEvicted);
+    match examiner.examine(frame) {
+        Ok(event) => {
+            reader.event(frame, &event);
+            Counter::Emitted
+        }
+        Err(skipped) => skipped,
     }
-    reader.event(frame, &event);
-    Counter::Emitted
 }

@@ -151,6 +151,20 @@ pub trait Rules {
 /// [`Rules::payload_len`] without a rule.
 pub const NO_PAYLOAD_RULE: (u32, u32) = (u32::MAX, 0);
 
+/// Whether there is any rule, or anything is asked for beside what says something of TLS.
+#[inline(always)]
+#[must_use]
+pub fn has_rules(rules: &impl Rules) -> bool {
+    rules.direction() != 0
+        || rules.ports() != 0
+        || rules.networks() != 0
+        || rules.vlans() != 0
+        || rules.sample() > 1
+        || narrows_segments(rules)
+        || rules.scope() as u8 != Scope::Record as u8
+        || rules.application_data()
+}
+
 /// Whether some rule tells segments of one connection apart.
 #[inline(always)]
 #[must_use]

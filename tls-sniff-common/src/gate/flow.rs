@@ -99,17 +99,17 @@ impl Flow {
             self.since.set(now);
             self.note_end(arrival);
             return match fate {
-                Fate::Emit(emission) => Verdict::Emit(emission),
+                Fate::Emit(emission) | Fate::Last(emission) => Verdict::Emit(emission),
                 Fate::Keep | Fate::Free => Verdict::Emit(Emission::ASIDE),
             };
         }
         // Its later records are asked for too.
         let retained = narrows_records(rules) && state & OPEN != 0;
-        if fate == Fate::Free && !retained {
+        if matches!(fate, Fate::Free | Fate::Last(_)) && !retained {
             place.free();
         }
         match fate {
-            Fate::Emit(emission) => Verdict::Emit(emission),
+            Fate::Emit(emission) | Fate::Last(emission) => Verdict::Emit(emission),
             Fate::Keep | Fate::Free => alone(arrival.start()),
         }
     }
@@ -227,6 +227,14 @@ impl Flow {
         let state = self.state.get();
         if state & OPEN == 0 {
             self.since.set(now);
+        } else if state & DATA_SENT != 0 || self.is_late(now) {
+            // Another handshake on the same connection: behind a proxy, or renegotiation.
+            self.since.set(now);
+            self.syn.set(0);
+            self.syn_ack.set(0);
+            let [one, other] = &self.sides;
+            one.set(u64::from(start_of(one)));
+            other.set(u64::from(start_of(other)));
         }
         let side_1 = arrival.flow.side() == 1;
         let client_is_side_1 = match speaker {
@@ -269,10 +277,6 @@ impl Flow {
         now: u64,
         rules: &impl Rules,
     ) -> Fate {
-        let late = now.saturating_sub(self.since.get()) > OPEN_LIMIT && !keeps_connections(rules);
-        if late || self.spend(arrival) > DIRECTION_BUDGET {
-            return Fate::Free;
-        }
         let client_sends = self.is_client(arrival, state);
         let data = arrival.starts_with(Start::Record(ContentType::ApplicationData));
         let changed = arrival.starts_with(Start::Record(ContentType::ChangeCipherSpec));
@@ -284,30 +288,41 @@ impl Flow {
             now_said |= DATA_SENT;
         }
         let said = state | now_said;
-        // What follows the client's ChangeCipherSpec may be its second hello.
-        let maybe_hello =
-            client_sends && arrival.starts_with(Start::Other) && said & DATA_SENT == 0;
-        if said & IN_TAIL == 0 || maybe_hello {
+        let own = tail_shift(arrival);
+        let sent = said >> own & TAIL_MASK;
+        // Until the client has sent data, what starts with no record may still be its second hello.
+        let no_hello = said & DATA_SENT != 0 || !client_sends;
+        if sent >= TAIL && no_hello {
+            // Before all else: a sender that is not looked at any more changes nothing by what it sends.
             self.state.set(said);
+            place.ignore_sender(arrival.flow);
+            return Fate::Keep;
+        }
+        let late = self.is_late(now) && !keeps_connections(rules);
+        if late || self.spend(arrival) > DIRECTION_BUDGET {
+            return Fate::Free;
+        }
+        self.state.set(said);
+        let maybe_hello = arrival.starts_with(Start::Other) && !no_hello;
+        if said & IN_TAIL == 0 || maybe_hello {
             return Fate::Emit(Emission::WHOLE);
         }
-        let own = tail_shift(arrival);
-        let other = TAIL_SHIFT + TAIL_BITS - (own - TAIL_SHIFT);
-        let sent = said >> own & TAIL_MASK;
         if sent >= TAIL {
-            if said >> other & TAIL_MASK >= TAIL {
-                return Fate::Free;
-            }
-            // Until the client has sent data, what starts with no record may still be its second hello.
-            if said & DATA_SENT != 0 || !client_sends {
-                place.ignore_sender(arrival.flow);
-            }
             return Fate::Keep;
         }
         self.state.set(said + (1 << own));
         let headers_only = data && sent > 0 && state & DATA_SENT != 0;
         let capture = if headers_only { TAIL_CAPTURE } else { u32::MAX };
-        Fate::Emit(Emission { capture, ..Emission::WHOLE })
+        let emission = Emission { capture, ..Emission::WHOLE };
+        let other = TAIL_SHIFT + TAIL_BITS - (own - TAIL_SHIFT);
+        let both = sent + 1 >= TAIL && said >> other & TAIL_MASK >= TAIL;
+        if both && said & DATA_SENT != 0 { Fate::Last(emission) } else { Fate::Emit(emission) }
+    }
+
+    /// Whether it has been open for too long.
+    #[inline(always)]
+    const fn is_late(&self, now: u64) -> bool {
+        now.saturating_sub(self.since.get()) > OPEN_LIMIT
     }
 
     /// A segment after SYN and before any hello: emitted if it overtook the first one of its side; else the
@@ -340,6 +355,8 @@ pub(super) struct Position {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Emit(Emission),
+    /// The same, and the flow is over.
+    Last(Emission),
     /// The segment is nobody's concern, its flow's other side is.
     Keep,
     /// The flow is over.

@@ -57,8 +57,9 @@ impl Place<'_> {
     /// Nobody has the place.
     #[inline(always)]
     pub(super) fn free(&self) {
-        self.tag.set(0);
+        // In this order: a free place may be taken by another CPU at once.
         self.show(0);
+        self.tag.set(0);
     }
 
     #[inline(always)]

@@ -157,22 +157,14 @@ pub struct Emission {
     pub syn_ack_time: u64,
     /// The time, if the gate has asked for it; else 0. A clock costs as much as all that bulk does.
     pub time: u64,
-    /// Whether an open flow had to make room for this one.
-    pub evicted: bool,
     /// Whether the rules select it; else it is for the context of what they select.
     pub selected: bool,
 }
 
 impl Emission {
     /// All of it, without times.
-    pub const WHOLE: Self = Self {
-        capture: u32::MAX,
-        syn_time: 0,
-        syn_ack_time: 0,
-        time: 0,
-        evicted: false,
-        selected: true,
-    };
+    pub const WHOLE: Self =
+        Self { capture: u32::MAX, syn_time: 0, syn_ack_time: 0, time: 0, selected: true };
 
     /// All of it, for its context.
     const ASIDE: Self = Self { selected: false, ..Self::WHOLE };
@@ -248,7 +240,10 @@ impl Bucket {
             return (alone(arrival.start()), None);
         }
         let now = flows.now();
-        let (way, evicted) = self.cheapest(now, rules);
+        let (way, evicts) = self.cheapest(now, rules);
+        if evicts {
+            flows.evicts();
+        }
         if let Some(place) = self.place(way, arrival.flow, flows) {
             place.take(arrival.flow);
             let flow = place.flow;
@@ -260,7 +255,7 @@ impl Bucket {
                 (rules.scope() as u8 > Scope::Record as u8).then_some(Emission::ASIDE)
             };
             let verdict = match emission {
-                Some(emission) => Verdict::Emit(Emission { evicted, ..emission }),
+                Some(emission) => Verdict::Emit(emission),
                 None => alone(arrival.start()),
             };
             return (verdict, Some(flow));
@@ -276,7 +271,7 @@ impl Bucket {
         let mut best = (u64::MAX, 0);
         for (way, (taken, flow)) in self.tags.iter().zip(&self.flows).enumerate() {
             let since = flow.since.get();
-            let expired = now.wrapping_sub(since) > OPEN_LIMIT;
+            let expired = now.saturating_sub(since) > OPEN_LIMIT;
             let state = flow.state.get();
             let cost = match (taken.get(), state & (OPEN | IN_TAIL)) {
                 (0, _) => 0,

@@ -20,15 +20,6 @@ use crate::filter::{expression::Expression, packet::RuleSet};
 /// The key of the flow hash; any, but the same for the same file.
 const FLOW_KEY: FlowKey = FlowKey::of(0x2545_f491_4f6c_dd1d);
 
-/// A frame that becomes an event.
-#[derive(Clone, Copy, Debug)]
-pub struct Examined<'a> {
-    /// The event; its times are those of the frame.
-    pub event: Event<'a>,
-    /// Whether another flow had to make room in the gate.
-    pub evicted: bool,
-}
-
 /// The rules and the gate's table for one file; its clock is that of the frames.
 pub struct Examiner {
     capture_len: u32,
@@ -44,7 +35,7 @@ impl Examiner {
     #[must_use]
     pub fn new(capture_len: u32, rules: RuleSet) -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
-        let flows = FileFlows { buckets, now: Cell::new(0) };
+        let flows = FileFlows { buckets, now: Cell::new(0), evicted: Cell::new(0) };
         let capture_len = capture_len.min(MAX_CAPTURE_LEN);
         Self { capture_len, rules, expression: None, said: Cell::new(0), flows }
     }
@@ -60,7 +51,7 @@ impl Examiner {
     /// # Errors
     ///
     /// The counter that says why it is no event.
-    pub fn examine<'a>(&self, frame: &Frame<'a>) -> Result<Examined<'a>, Counter> {
+    pub fn examine<'a>(&self, frame: &Frame<'a>) -> Result<Event<'a>, Counter> {
         let packet = &frame.packet;
         if !self.matches_expression(frame) {
             return Err(Counter::Filtered);
@@ -80,8 +71,13 @@ impl Examiner {
         let arrival = arrival(packet, &mut segment, key, &self.rules)?;
         let records = Records { rules: &self.rules, packet: *packet, segment: &segment };
         let emission = judge(&self.flows, &arrival, &records)?;
-        let event = self.event(frame, &segment, &emission).ok_or(Counter::ReadFailed)?;
-        Ok(Examined { event, evicted: emission.evicted })
+        self.event(frame, &segment, &emission).ok_or(Counter::ReadFailed)
+    }
+
+    /// Open flows that made room so far: [`Counter::FlowEvicted`].
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.flows.evicted.get()
     }
 
     fn matches_expression(&self, frame: &Frame<'_>) -> bool {
@@ -151,11 +147,16 @@ impl Examiner {
 struct FileFlows {
     buckets: Vec<Bucket>,
     now: Cell<u64>,
+    evicted: Cell<u64>,
 }
 
 impl Flows for FileFlows {
     fn bucket(&self, flow: FlowId) -> Option<&Bucket> {
         self.buckets.get(flow.bucket(BUCKETS))
+    }
+
+    fn evicts(&self) {
+        self.evicted.set(self.evicted.get() + 1);
     }
 
     fn now(&self) -> u64 {

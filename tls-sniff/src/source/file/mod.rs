@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, fs::File, io::Read, ops::Range, path::Path};
 use tls_sniff_common::{flow::Direction, headers::LinkLayer, packet::CapturedPacket};
 
 pub use self::error::{CaptureError, Damage, Fault, Part};
-pub use self::examine::{Examined, Examiner};
+pub use self::examine::Examiner;
 pub use self::link::{LINKTYPE_ETHERNET, LINKTYPE_RAW};
 use self::{input::Input, pcap::Pcap, pcapng::PcapNg};
 
