@@ -12,12 +12,14 @@
 //! | [`netns`], [`veth`], [`middle`] | network namespaces, two of them joined by a veth pair, three in a row |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`baseline`] | committed figures, and comparing with them |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
+pub mod baseline;
 pub mod capture;
 pub mod frame;
 pub mod fuzz;

@@ -7,6 +7,7 @@
 //!   demo       tls-sniff at work
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
+//!   baselines  what tests compare with, measured anew
 //!    digest    whether the committed object belongs to the sources
 //!    toolchain which compiler, linker and binary tools build the object
 //!    run       commands: echo, run, say what failed
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod baselines;
 pub mod build_ebpf;
 pub mod demo;
 pub mod digest;
