@@ -146,7 +146,9 @@ impl Value for Digits<32> {
 /// JA3, JA4 and JA4_r of a whole ClientHello, from the start.
 #[must_use]
 pub fn client(hello: &ClientHello<'_>) -> ClientFingerprints {
-    Prints::new().client(hello)
+    let lists = Lists::of(hello);
+    let Ja4 { ja4, ja4_r } = ja4(&lists);
+    ClientFingerprints { ja3: ja3(&lists), ja4, ja4_r: Kept::of((ja4_r, false)) }
 }
 
 /// JA3S of a whole ServerHello: 32 hexadecimal digits.
