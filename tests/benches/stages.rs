@@ -13,7 +13,13 @@ use tls_sniff::{
     session::{Limits, Sessions},
     sink::{Formatter, json::Profile},
     source::file::{CaptureFile, Examiner, Frame},
-    tls::{client_hello::ClientHello, fingerprint},
+    tls::{
+        certificate::Chain,
+        client_hello::ClientHello,
+        facts::{self, ClientFacts},
+        fingerprint,
+        message::{Message, Said},
+    },
 };
 use tls_sniff_common::event::{EVENT_HEADER_LEN, Event};
 use tls_sniff_tests::{
@@ -169,8 +175,38 @@ fn hello(criterion: &mut Criterion) {
     group.bench_function("ja3, ja4 and ja4_r", |bencher| {
         bencher.iter(|| fingerprint::client(black_box(&hello)));
     });
+    let said = Said { message: Message::ClientHello(hello), partial: None, malformed: None };
+    group.bench_function("what is kept of it, fingerprints remembered", |bencher| {
+        bencher.iter(|| ClientFacts::of(black_box(&said)));
+    });
     group.finish();
 }
 
-criterion_group!(stages, decode, reassembly, hello);
+/// The certificates of a message, read and remembered.
+fn certificates(criterion: &mut Criterion) {
+    // The SERVER HELLO, then the Certificate message, in one record each.
+    let events = ring();
+    let find = |bytes: &Vec<u8>| {
+        let payload = bytes.get(EVENT_HEADER_LEN..)?;
+        let length = |at: usize| {
+            Some(usize::from(u16::from_be_bytes([*payload.get(at)?, *payload.get(at + 1)?])))
+        };
+        let second = 5 + length(3)?;
+        let body = payload.get(second + 9..second + 5 + length(second + 3)?)?;
+        (payload.first() == Some(&22) && payload.get(second + 5) == Some(&11))
+            .then(|| body.to_vec())
+    };
+    let Some(body) = events.iter().find_map(find) else { panic!("a Certificate message") };
+    let mut group = criterion.benchmark_group("certificates");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("read", |bencher| {
+        bencher.iter(|| Chain::parse(black_box(&body), 0).length);
+    });
+    group.bench_function("remembered", |bencher| {
+        bencher.iter(|| facts::chain(black_box(&body), 0).length);
+    });
+    group.finish();
+}
+
+criterion_group!(stages, decode, reassembly, hello, certificates);
 criterion_main!(stages);

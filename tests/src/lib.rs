@@ -12,6 +12,7 @@
 //! | [`netns`], [`veth`], [`middle`] | network namespaces, two of them joined by a veth pair, three in a row |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`baseline`] | committed figures, and comparing with them |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
 //! | [`frame`], [`tunnel`], [`packet_socket`] | crafted frames, and a socket that sends them |
@@ -20,6 +21,7 @@
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
+pub mod baseline;
 pub mod bpf;
 pub mod capture;
 pub mod conversation;

@@ -34,10 +34,10 @@ pub fn events_of(capture: &[u8]) -> Result<Vec<Loose>> {
     let examiner = Examiner::new(MAX_CAPTURE_LEN, PacketFilter::default().rules());
     let mut events = Vec::new();
     while let Some(frame) = file.next()? {
-        if let Ok(examined) = examiner.examine(&frame) {
+        if let Ok(event) = examiner.examine(&frame) {
             // As the kernel hands it over when nobody asks for packets.
-            let header = EventHeader { packet_captured: 0, ..examined.event.header };
-            events.push((header, examined.event.payload.to_vec()));
+            let header = EventHeader { packet_captured: 0, ..event.header };
+            events.push((header, event.payload.to_vec()));
         }
     }
     Ok(events)

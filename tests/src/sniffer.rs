@@ -36,15 +36,20 @@ pub fn binary() -> Result<PathBuf> {
     static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| match std::env::var_os("TLS_SNIFF_BIN") {
         Some(path) => Ok(path.into()),
-        None => build().map_err(|error| format!("{error:#}")),
+        None => build("dev").map_err(|error| format!("{error:#}")),
     });
     built.clone().map_err(|error| anyhow!(error))
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds the program with a profile of cargo and returns its path.
+///
+/// # Errors
+///
+/// If it does not build; the message has the compiler's.
+pub fn build(profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let messages = run(Command::new(cargo)
-        .args(["build", "--package", "tls-sniff", "--bin", "tls-sniff"])
+        .args(["build", "--package", "tls-sniff", "--bin", "tls-sniff", "--profile", profile])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(workspace_root()))?;
     messages

@@ -59,8 +59,7 @@ impl Run {
             direction: Direction::Unknown,
             offset: 0,
         };
-        let Ok(examined) = self.examiner.examine(&frame) else { return false };
-        let event = examined.event;
+        let Ok(event) = self.examiner.examine(&frame) else { return false };
         let seen = Seen::of(&event, Timestamp(self.now));
         let told = &mut self.told;
         self.sessions.event(&event, SeenOn::default(), seen, &mut |_| *told += 1);

@@ -1,16 +1,18 @@
 //! The kernel programs on crafted packets, by BPF_PROG_TEST_RUN: verdict, counter and event for every
 //! combination of headers, on each hook, and the same answer from the walk on the host.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
+use nix::sys::utsname::uname;
 use tls_sniff::{filter::PacketFilter, load::LoadOptions};
 use tls_sniff_common::{config, counters::Counter, event::Event, headers::LinkLayer};
 use tls_sniff_tests::{
+    baseline::Baseline,
     frame::{Extension, Frame, flags},
     need::Need,
     runner::{self, test},
@@ -133,6 +135,7 @@ fn application_data_too(application_data: bool) -> PacketFilter {
 }
 
 fn verifier_accepts_each_program() -> Result<()> {
+    let mut figures = BTreeMap::new();
     for application_data in [false, true] {
         for capture_len in [config::MIN_CAPTURE_LEN, 2048, config::MAX_CAPTURE_LEN] {
             let mut bench = Bench::load(LoadOptions {
@@ -148,10 +151,28 @@ fn verifier_accepts_each_program() -> Result<()> {
                     instructions.is_none_or(|count| count < 500_000),
                     "{at:?}: {instructions:?}"
                 );
+                let data = if application_data { ", application data" } else { "" };
+                let name = format!("{at:?}, at most {capture_len} bytes{data}");
+                figures.extend(instructions.map(|count| (name, count.into())));
             }
         }
     }
-    Ok(())
+    // Kernels before 5.16 do not tell.
+    if figures.is_empty() {
+        return Ok(());
+    }
+    // Each release's verifier follows other paths.
+    let kernel = uname()?;
+    let release = kernel.release().to_string_lossy();
+    let series: Vec<&str> = release.splitn(3, '.').take(2).collect();
+    let baseline = Baseline {
+        name: "verifier",
+        of: "Instructions that the kernel's verifier followed",
+        measured_with: &format!("Linux {}", series.join(".")),
+        tolerance: 3,
+        tolerance_elsewhere: None,
+    };
+    baseline.check(&figures)
 }
 
 fn hellos_behind_all_headers() -> Result<()> {

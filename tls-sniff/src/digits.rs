@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::clock::Timestamp;
 
-const SECONDS_PER_DAY: i64 = 86_400;
+const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Seconds of the years 0000 to 9999.
 const FOUR_DIGIT_YEARS: std::ops::Range<i64> = -62_167_219_200..253_402_300_800;
@@ -18,18 +18,19 @@ pub(crate) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
 /// RFC 3339 in UTC with nine digits of a second: `2026-01-02T03:04:05.678901234Z`.
 #[must_use]
 pub(crate) fn rfc_3339(Timestamp(ns): Timestamp) -> [u8; 30] {
-    let mut text = *b"1970-01-01T00:00:00.000000000Z";
+    let (seconds, fraction) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
     // The years that 64 bits of nanoseconds reach have four digits.
-    if let Some(second) = second(ns.div_euclid(1_000_000_000))
-        && let Some(start) = text.first_chunk_mut::<19>()
-    {
-        *start = second;
-    }
-    let mut fraction = ns.rem_euclid(1_000_000_000);
-    for digit in text.iter_mut().skip(20).take(9).rev() {
-        *digit = ascii(fraction % 10);
-        fraction /= 10;
-    }
+    let second = second(seconds).unwrap_or(*b"1970-01-01T00:00:00");
+    let fraction = u32::try_from(fraction).unwrap_or_default();
+    let mut text = [b'.'; 30];
+    let (start, end) = text.split_at_mut(second.len());
+    start.copy_from_slice(&second);
+    let [f1, f2] = pair(fraction / 10_000_000);
+    let [f3, f4] = pair(fraction / 100_000 % 100);
+    let [f5, f6] = pair(fraction / 1000 % 100);
+    let [f7, f8] = pair(fraction / 10 % 100);
+    let [_, f9] = pair(fraction % 10);
+    end.copy_from_slice(&[b'.', f1, f2, f3, f4, f5, f6, f7, f8, f9, b'Z']);
     text
 }
 
@@ -39,7 +40,9 @@ pub(crate) fn second(seconds: i64) -> Option<[u8; 19]> {
     if !FOUR_DIGIT_YEARS.contains(&seconds) {
         return None;
     }
-    let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+    let seconds = u64::try_from(seconds - FOUR_DIGIT_YEARS.start).ok()?;
+    let days = u32::try_from(seconds / SECONDS_PER_DAY).ok()?;
+    let rest = u32::try_from(seconds % SECONDS_PER_DAY).ok()?;
     let (year, month, day) = civil(days);
     let [c1, c2] = pair(year / 100);
     let [y1, y2] = pair(year % 100);
@@ -51,31 +54,30 @@ pub(crate) fn second(seconds: i64) -> Option<[u8; 19]> {
     Some([c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', i1, i2, b':', s1, s2])
 }
 
-/// Year, month and day of a day since 1970-01-01: Howard Hinnant's `civil_from_days`, in which years begin in
+/// Year, month and day of a day since 0000-01-01: Howard Hinnant's `civil_from_days`, in which years begin in
 /// March and an era has 400 of them.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    const DAYS_PER_ERA: i64 = 146_097;
-    let days = days + 719_468;
-    let era = days.div_euclid(DAYS_PER_ERA);
-    let day_of_era = days.rem_euclid(DAYS_PER_ERA);
+const fn civil(days: u32) -> (u32, u32, u32) {
+    const DAYS_PER_ERA: u32 = 146_097;
+    // An era earlier than it is, so that January and February of the year 0 have one, which is 306 days old.
+    let days = days + DAYS_PER_ERA - 60;
+    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, day)
+    let (month, later) = if shifted < 10 { (shifted + 3, 0) } else { (shifted - 9, 1) };
+    (year_of_era + era * 400 + later - 400, month, day)
 }
 
 /// Two digits of a number below 100.
-const fn pair(number: i64) -> [u8; 2] {
+const fn pair(number: u32) -> [u8; 2] {
     [ascii(number / 10), ascii(number % 10)]
 }
 
 /// The digit of a number below 10.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number below 10")]
-const fn ascii(number: i64) -> u8 {
+#[expect(clippy::cast_possible_truncation, reason = "a number below 10")]
+const fn ascii(number: u32) -> u8 {
     b'0' + number as u8
 }
 
@@ -177,8 +179,8 @@ mod tests {
     #[test]
     fn every_day_of_four_centuries() {
         for day in -100_000..100_000_i64 {
-            as_jiff_shows(day * SECONDS_PER_DAY * 1_000_000_000 - 1);
-            as_jiff_shows(day * SECONDS_PER_DAY * 1_000_000_000);
+            as_jiff_shows(day * 86_400_000_000_000 - 1);
+            as_jiff_shows(day * 86_400_000_000_000);
         }
         as_jiff_shows(i64::MIN);
         as_jiff_shows(i64::MAX);
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn seconds_to_the_ends_of_four_digits() {
-        for seconds in [FOUR_DIGIT_YEARS.start, FOUR_DIGIT_YEARS.end - 2 * SECONDS_PER_DAY, -1, 0] {
+        for seconds in [FOUR_DIGIT_YEARS.start, FOUR_DIGIT_YEARS.end - 2 * 86_400, -1, 0] {
             let jiff = jiff::Timestamp::from_second(seconds).unwrap().to_string();
             let by_hand = second(seconds).unwrap();
             assert_eq!(format!("{}Z", String::from_utf8_lossy(&by_hand)), jiff);

@@ -8,6 +8,7 @@
 //!   bench      what watching costs, into docs/BENCHMARKS.md
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
+//!   baselines  what tests compare with, measured anew
 //!    digest    whether the committed object belongs to the sources
 //!    toolchain which compiler, linker and binary tools build the object
 //!    run       commands: echo, run, say what failed
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod baselines;
 pub mod bench;
 pub mod build_ebpf;
 pub mod demo;

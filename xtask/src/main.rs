@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, demo, lint, run, setup, test};
+use xtask::{baselines, bench, build_ebpf, demo, lint, run, setup, test};
 
 /// The chores of tls-sniff.
 #[derive(Parser)]
@@ -48,6 +48,8 @@ enum Chore {
     Lint,
     /// Run everything that CI runs, installing what it needs
     Test,
+    /// Accept what user space and verifier cost now: writes tests/baselines/, which tests compare with
+    Baselines,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Bench { parts, quick } => bench::run(&parts, quick),
         Chore::Lint => lint::run(),
         Chore::Test => test::run(),
+        Chore::Baselines => baselines::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

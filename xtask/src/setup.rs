@@ -25,7 +25,7 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llv
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 18] = [
+const TEST_PROGRAMS: [(&str, &str); 19] = [
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
@@ -43,6 +43,7 @@ const TEST_PROGRAMS: [(&str, &str); 18] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("unshare", "util-linux"),
+    ("valgrind", "valgrind"),
     ("zstd", "zstd"),
 ];
 

@@ -141,8 +141,7 @@ pub fn capture_file(bytes: &[u8]) {
     let mut sessions = Sessions::new(Limits::default());
     let mut out = Vec::new();
     while let Ok(Some(frame)) = file.next() {
-        let Ok(examined) = examiner.examine(&frame) else { continue };
-        let event = examined.event;
+        let Ok(event) = examiner.examine(&frame) else { continue };
         let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
         sessions
             .event(&event, SeenOn::one(frame.interface), seen, &mut |told| write(told, &mut out));

@@ -72,8 +72,8 @@ fn sendable(path: &Path) -> Result<Sendable> {
         } else if bytes.len() > usize::from(MTU) + ETHERNET_HEADER {
             "longer than the MTU"
         } else {
-            if let Ok(examined) = examiner.examine(&frame) {
-                let header = examined.event.header;
+            if let Ok(event) = examiner.examine(&frame) {
+                let header = event.header;
                 let mut flow = [
                     (header.source, header.source_port),
                     (header.destination, header.destination_port),

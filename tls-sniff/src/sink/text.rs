@@ -7,6 +7,7 @@ use tls_sniff_common::counters::{Counter, CounterKind};
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
+    digits,
     observation::{
         Facts, HandshakeObservation, MessageObservation, Observation, Outcome, Seen, Stats,
     },
@@ -86,9 +87,10 @@ impl Columns {
         self.interface = self.interface.max(interface.len());
         self.source = self.source.max(source.len());
         self.destination = self.destination.max(destination.len());
-        let timestamp = head.timestamp.to_string();
+        let timestamp = digits::rfc_3339(head.timestamp);
         // "2026-01-02T03:04:05.678901234Z": the time of day, to the microsecond.
-        let time = timestamp.get(11..26).unwrap_or(&timestamp);
+        let time = timestamp.get(11..26).and_then(|time| str::from_utf8(time).ok());
+        let time = time.unwrap_or_default();
         let Self {
             interface: interface_width,
             source: source_width,

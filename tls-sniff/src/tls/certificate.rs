@@ -103,7 +103,8 @@ impl Chain {
     /// Reads the certificates that are whole in a message's body, seen at `seen` (seconds of the Unix epoch).
     #[must_use]
     pub fn parse(body: &[u8], seen: i64) -> Self {
-        Chains::new().chain(body, seen)
+        let certificates = Kept::of((certificates(body), false));
+        Self { certificates, length: ders(body).count(), seen }
     }
 
     /// The sender's own certificate.
@@ -117,6 +118,10 @@ impl Chain {
     pub fn memory(&self) -> usize {
         if self.certificates.is_shared() { 0 } else { memory(&self.certificates) }
     }
+}
+
+fn certificates(body: &[u8]) -> Arc<[Certificate]> {
+    ders(body).take(MAX_CERTIFICATES).map(Certificate::parse).collect()
 }
 
 /// About how many bytes certificates hold.

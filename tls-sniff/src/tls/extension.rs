@@ -107,11 +107,14 @@ impl<'a> Extensions<'a> {
 
     /// Each extension.
     pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + Clone + use<'a> {
-        let mut reader = Reader::whole(self.bytes);
+        let mut rest = self.bytes;
+        // Not by a `Reader`: they are whole, and three stages go through them.
         std::iter::from_fn(move || {
-            let extension_type = reader.u16("extension type").ok()?;
-            let data = reader.vector_u16("extension").ok()?.rest();
-            Some(Extension { extension_type, data })
+            let ([t0, t1, l0, l1], behind) = rest.split_first_chunk()?;
+            let length = u16::from_be_bytes([*l0, *l1]);
+            let (data, next) = behind.split_at_checked(length.into())?;
+            rest = next;
+            Some(Extension { extension_type: u16::from_be_bytes([*t0, *t1]), data })
         })
     }
 

@@ -113,8 +113,9 @@ pub(super) struct Prints {
     ja3: Memo<Md5Hash>,
     ja3s: Memo<Md5Hash>,
     ja4: Memo<Arc<Ja4>>,
-    /// The input at hand.
-    key: Vec<u8>,
+    /// The inputs at hand.
+    ja3_input: Vec<u8>,
+    ja4_input: Vec<u8>,
 }
 
 impl Prints {
@@ -124,26 +125,27 @@ impl Prints {
             ja3: Memo::new(64, 1024),
             ja3s: Memo::new(64, 256),
             ja4: Memo::new(64, 4096),
-            key: Vec::new(),
+            ja3_input: Vec::new(),
+            ja4_input: Vec::new(),
         }
     }
 
     /// JA3, JA4 and JA4_r of a whole ClientHello.
     pub(super) fn client(&mut self, hello: &ClientHello<'_>) -> ClientFingerprints {
         let lists = Lists::of(hello);
-        lists.ja3_input(&mut self.key);
-        let (ja3, _) = self.ja3.get(&self.key, || ja3(&lists));
-        lists.ja4_input(&mut self.key);
-        let ja4 = self.ja4.get(&self.key, || Arc::new(ja4(&lists)));
+        lists.inputs(&mut self.ja3_input, &mut self.ja4_input);
+        let (ja3, _) = self.ja3.get(&self.ja3_input, || ja3(&lists));
+        let ja4 = self.ja4.get(&self.ja4_input, || Arc::new(ja4(&lists)));
         ClientFingerprints { ja3, ja4: Kept::of(ja4) }
     }
 
     /// JA3S of a whole ServerHello.
     pub(super) fn ja3s(&mut self, hello: &ServerHello<'_>) -> Md5Hash {
-        self.key.clear();
-        push(&mut self.key, [hello.legacy_version, hello.cipher_suite].into_iter());
-        push(&mut self.key, server_types(hello));
-        self.ja3s.get(&self.key, || ja3s_hash(hello)).0
+        let input = &mut self.ja3_input;
+        input.clear();
+        push(input, [hello.legacy_version, hello.cipher_suite].into_iter());
+        push(input, server_types(hello));
+        self.ja3s.get(input, || ja3s_hash(hello)).0
     }
 }
 
@@ -177,7 +179,8 @@ impl Value for Md5Hash {
 /// JA3, JA4 and JA4_r of a whole ClientHello, from the start.
 #[must_use]
 pub fn client(hello: &ClientHello<'_>) -> ClientFingerprints {
-    Prints::new().client(hello)
+    let lists = Lists::of(hello);
+    ClientFingerprints { ja3: ja3(&lists), ja4: Kept::of((Arc::new(ja4(&lists)), false)) }
 }
 
 /// JA3S of a whole ServerHello: 32 hexadecimal digits.
@@ -248,38 +251,47 @@ impl<'a> Lists<'a> {
         without_grease(self.algorithms.iter())
     }
 
-    /// All that JA3 is made of.
-    fn ja3_input(&self, key: &mut Vec<u8>) {
-        key.clear();
-        push(key, [self.legacy_version].into_iter());
-        push(key, self.suites());
-        push(key, [SEPARATOR].into_iter());
-        push(key, self.extensions());
-        push(key, [SEPARATOR].into_iter());
-        push(key, self.groups());
-        push(key, [SEPARATOR].into_iter());
-        push(key, self.point_formats());
-    }
+    /// All that JA3 and JA4 are made of, as numbers. Clients that shuffle their extensions have one JA4, so
+    /// those are sorted there.
+    fn inputs(&self, ja3: &mut Vec<u8>, ja4: &mut Vec<u8>) {
+        ja4.clear();
+        ja4.extend_from_slice(&self.version);
+        ja4.extend_from_slice(&self.alpn);
+        push_list(ja4, self.suites);
+        separate(ja4);
+        let start = ja4.len();
+        push(ja4, self.extensions());
 
-    /// All that JA4 is made of. Clients that shuffle their extensions have one JA4, so those are sorted.
-    fn ja4_input(&self, key: &mut Vec<u8>) {
-        key.clear();
-        key.extend_from_slice(&self.version);
-        key.extend_from_slice(&self.alpn);
-        push(key, self.suites());
-        push(key, [SEPARATOR].into_iter());
-        let start = key.len();
-        push(key, self.extensions());
-        if let Some(extensions) = key.get_mut(start..) {
+        ja3.clear();
+        ja3.extend_from_slice(&self.legacy_version.to_be_bytes());
+        // Suites and extensions are the same so far.
+        ja3.extend_from_slice(ja4.get(self.version.len() + self.alpn.len()..).unwrap_or_default());
+        separate(ja3);
+        push_list(ja3, self.groups);
+        separate(ja3);
+        ja3.extend_from_slice(self.point_formats);
+
+        if let Some(extensions) = ja4.get_mut(start..) {
             extensions.as_chunks_mut::<2>().0.sort_unstable();
         }
-        push(key, [SEPARATOR].into_iter());
-        push(key, self.algorithms());
+        separate(ja4);
+        push_list(ja4, self.algorithms);
     }
 }
 
-/// Between lists that have no GREASE: a GREASE value.
-const SEPARATOR: u16 = 0x0a0a;
+/// Begins another list: by a GREASE value, since none of the lists has one.
+fn separate(key: &mut Vec<u8>) {
+    key.extend_from_slice(&[0x0a, 0x0a]);
+}
+
+/// A list without its GREASE.
+fn push_list(key: &mut Vec<u8>, list: U16List<'_>) {
+    if list.iter().fold(false, |any, value| any | is_grease(value)) {
+        push(key, without_grease(list.iter()));
+    } else {
+        key.extend_from_slice(list.as_bytes());
+    }
+}
 
 fn push(key: &mut Vec<u8>, values: impl Iterator<Item = u16>) {
     for value in values {

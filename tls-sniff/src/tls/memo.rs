@@ -105,7 +105,7 @@ fn hash(key: &[u8]) -> usize {
 }
 
 /// A value that a connection holds, alone or with others.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Kept<T: ?Sized> {
     value: Arc<T>,
     shared: bool,
@@ -123,6 +123,14 @@ impl<T: ?Sized> Kept<T> {
         self.shared
     }
 }
+
+impl<T: PartialEq + ?Sized> PartialEq for Kept<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq + ?Sized> Eq for Kept<T> {}
 
 impl<T: ?Sized> Clone for Kept<T> {
     fn clone(&self) -> Self {

@@ -68,6 +68,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// If fewer are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], ParseError> {
         let (head, rest) = self.bytes.split_first_chunk().ok_or(self.missing(field))?;
         self.bytes = rest;
@@ -79,6 +80,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// If none is left.
+    #[inline]
     pub fn u8(&mut self, field: &'static str) -> Result<u8, ParseError> {
         self.array(field).map(|[byte]| byte)
     }
@@ -88,6 +90,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// If fewer are left.
+    #[inline]
     pub fn u16(&mut self, field: &'static str) -> Result<u16, ParseError> {
         self.array(field).map(u16::from_be_bytes)
     }
@@ -97,6 +100,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// If the structure ends before them. If only the capture does, what is there is given, as cut.
+    #[inline]
     pub fn part(&mut self, length: usize, field: &'static str) -> Result<Self, ParseError> {
         if let Some((part, rest)) = self.bytes.split_at_checked(length) {
             self.bytes = rest;
@@ -115,6 +119,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// As for [`Reader::part`].
+    #[inline]
     pub fn vector_u8(&mut self, field: &'static str) -> Result<Self, ParseError> {
         let length = self.u8(field)?;
         self.part(length.into(), field)
@@ -125,6 +130,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// As for [`Reader::part`].
+    #[inline]
     pub fn vector_u16(&mut self, field: &'static str) -> Result<Self, ParseError> {
         let length = self.u16(field)?;
         self.part(length.into(), field)
@@ -163,6 +169,12 @@ impl<'a> U16List<'a> {
     pub fn iter(&self) -> impl Iterator<Item = u16> + Clone + use<'a> {
         let (pairs, _none_left) = self.0.as_chunks::<2>();
         pairs.iter().map(|pair| u16::from_be_bytes(*pair))
+    }
+
+    /// The list as it is on the wire.
+    #[must_use]
+    pub(super) const fn as_bytes(&self) -> &'a [u8] {
+        self.0
     }
 
     /// How many there are.

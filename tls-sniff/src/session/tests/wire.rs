@@ -111,8 +111,7 @@ impl Wire {
                 direction: Direction::Unknown,
                 offset: 0,
             };
-            let Ok(examined) = examiner.examine(&frame) else { continue };
-            let event = examined.event;
+            let Ok(event) = examiner.examine(&frame) else { continue };
             let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
             sessions.event(&event, SeenOn::default(), seen, &mut |it| told.push(tell(it)));
         }

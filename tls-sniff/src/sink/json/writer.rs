@@ -149,7 +149,7 @@ impl<T: CodePoint> Value for T {
 impl Value for Printable<'_> {
     fn write(self, out: &mut Vec<u8>) {
         let Self(bytes) = self;
-        if bytes.is_ascii() && !needs_escape(bytes) && !bytes.contains(&0x7f) {
+        if is_plain(bytes) {
             Plain(bytes).write(out);
         } else {
             Shown(self).write(out);
@@ -158,10 +158,13 @@ impl Value for Printable<'_> {
 }
 
 impl Value for &str {
+    #[inline]
     fn write(self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        escape(out, self);
-        out.push(b'"');
+        if needs_escape(self.as_bytes()) {
+            Shown(self).write(out);
+        } else {
+            Plain(self).write(out);
+        }
     }
 }
 
@@ -208,11 +211,48 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// Whether a string must not have one of these bytes as it is (RFC 8259 section 7). Without a branch in the
-/// loop, so that the compiler takes sixteen at a time.
+/// Whether JSON has no string with one of these bytes as it is (RFC 8259 section 7).
 fn needs_escape(bytes: &[u8]) -> bool {
-    let bad = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-    bytes.iter().fold(false, |any, byte| any | bad(byte))
+    any_word(bytes, special)
+}
+
+/// Whether [`Printable`] shows bytes as they are, and JSON too.
+fn is_plain(bytes: &[u8]) -> bool {
+    // A byte above 0x7e has its upper bit set, or has once 1 is added.
+    !any_word(bytes, |word| special(word) | ((word | (word & LOW).wrapping_add(ONES)) & UPPER))
+}
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const UPPER: u64 = u64::from_ne_bytes([0x80; 8]);
+const LOW: u64 = !UPPER;
+
+/// Whether a test of eight bytes at once finds something. It must find nothing in letters.
+#[inline]
+fn any_word(bytes: &[u8], test: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    // The last eight overlap with those before, and so do the last four with the first.
+    let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(last), ..) => u64::from_le_bytes(*last),
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => rest.iter().fold(ONES * 0x61, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let test = |word: &[u8; 8]| test(u64::from_le_bytes(*word));
+    words.iter().fold(test(&last.to_le_bytes()), |found, word| found | test(word)) != 0
+}
+
+/// Not 0 if one of eight bytes is a control character, a quote or a backslash.
+const fn special(word: u64) -> u64 {
+    let quotes = word ^ (ONES * b'"' as u64);
+    let backslashes = word ^ (ONES * b'\\' as u64);
+    (below(word, 0x20) | below(quotes, 1) | below(backslashes, 1)) & UPPER
+}
+
+/// Has an upper bit set if one of eight bytes is below `limit` (Hacker's Delight, section 6-1): taken from such a
+/// byte, `limit` borrows. Which one it is cannot be told, since a borrow may reach the next.
+const fn below(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(ONES * limit) & !word
 }
 
 /// Appends text with escapes: those of two characters where there is one.

@@ -9,6 +9,7 @@ use super::{body, bytes, vectors::*};
 use crate::tls::{
     client_hello::{ClientHello, PostQuantum},
     extension::Ech,
+    fingerprint::{self, Prints},
     handshake::HandshakeType,
     names::{
         CertificateCompression, CompressionMethod, ExtensionType, NamedGroup, PskKeyExchangeMode,
@@ -226,5 +227,51 @@ proptest! {
         let (hello, end) = ServerHello::parse(&body, body.len()).unwrap();
         prop_assert_eq!(end, Ok(()));
         black_box((hello.key_share_group(), hello.pre_shared_key(), hello.selected_version()));
+    }
+}
+
+/// A ClientHello of these suites and extensions, the latter with the data that follows each type.
+fn hello_of(suites: &[u16], extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let wire = |numbers: &[u16]| numbers.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<_>>();
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    let suites = wire(suites);
+    let extensions: Vec<u8> = extensions
+        .iter()
+        .flat_map(|(kind, data)| [&kind.to_be_bytes()[..], &length(data), data].concat())
+        .collect();
+    let start = [&[3, 3][..], &[7; 32], &[0], &length(&suites), &suites, &[1, 0]].concat();
+    [&start[..], &length(&extensions), &extensions].concat()
+}
+
+proptest! {
+    /// Few values, so that much comes again and much is nearly the same.
+    #[test]
+    fn fingerprints_that_are_remembered_are_those_that_are_worked_out(
+        hellos in prop::collection::vec(
+            (
+                prop::collection::vec(prop_oneof![Just(0x0a0a), 0x1301..0x1304_u16], 0..4),
+                prop::collection::vec(prop_oneof![
+                    Just((0x1a1a, vec![])),
+                    Just((0, vec![])),
+                    Just((10, vec![0, 2, 0, 29])),
+                    Just((10, vec![0, 4, 0x2a, 0x2a, 0, 23])),
+                    Just((11, vec![1, 0])),
+                    Just((11, vec![2, 0, 1])),
+                    Just((13, vec![0, 4, 4, 3, 8, 4])),
+                    Just((16, vec![0, 3, 2, b'h', b'2'])),
+                    Just((16, vec![0, 2, 1, 0xff])),
+                    Just((43, vec![2, 3, 4])),
+                ], 0..5),
+            ),
+            1..100,
+        ),
+    ) {
+        let mut prints = Prints::new();
+        for (suites, extensions) in hellos {
+            let body = hello_of(&suites, &extensions);
+            let (hello, end) = ClientHello::parse(&body, body.len()).unwrap();
+            prop_assert_eq!(end, Ok(()));
+            prop_assert_eq!(prints.client(&hello), fingerprint::client(&hello));
+        }
     }
 }
