@@ -1,19 +1,20 @@
 //! What a packet came to: one counter for each outcome, kept per CPU and per hook in the kernel and
 //! once for a file.
 //!
-//! Every packet is counted as [`Counter::Seen`] and as exactly one outcome, so for each hook
+//! Every packet comes to exactly one outcome, and for each hook
 //!
 //! ```text
 //! seen = emitted + skipped (each reason) + filtered (application data, the filters) + lost (each reason)
 //! ```
 //!
-//! which tests assert and the `stats` event shows.
+//! The kernel counts outcomes only, and user space adds them up: a second counter costs each packet as much as all that most
+//! packets are asked. Tests and benches compare `seen` with what they sent.
 
 /// One counter. The discriminant is its place in a [`CounterBlock`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
-    /// Packets that a program ran on.
+    /// Packets that a program ran on: the sum of the outcomes, which the kernel leaves at 0.
     Seen = 0,
     /// Segments handed to user space: TLS records, and whatever a flow sends in its handshake.
     Emitted = 1,

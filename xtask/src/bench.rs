@@ -80,7 +80,7 @@ pub fn run(names: &[String], quick: bool) -> Result<()> {
         parts.into_iter().partition(|part| !part.root || missing_root.is_none());
     install(&parts);
     let built = build()?;
-    let machine = machine(quick)?;
+    let machine = machine()?;
     let path = workspace_root().join(PAGE);
     if parts.iter().any(|part| part.root) {
         netns::sweep().context("namespaces of a run that was killed")?;
@@ -89,21 +89,27 @@ pub fn run(names: &[String], quick: bool) -> Result<()> {
     for part in &parts {
         say(&format!("==== {}", part.name));
         let began = Instant::now();
-        match measure(&built, part, quick) {
-            Ok(printed) => {
-                let took = began.elapsed().as_secs();
-                let mut page = Page::parse(&fs::read_to_string(&path)?)?;
-                page.part(part.name, &format!("{machine} {took} s.\n\n{}", printed.tables))?;
-                let order = PARTS.map(|part| part.name);
-                page.reach(part.name, &printed.reach, &order)?;
-                fs::write(&path, page.to_string())?;
-                say(&format!("     {took} s; written to {PAGE}"));
-            }
+        let outcome = measure(&built, part, quick);
+        let took = began.elapsed().as_secs();
+        let (text, reach) = match outcome {
+            Ok(Printed { tables, reach }) => (format!("{machine} {took} s.\n\n{tables}"), reach),
             Err(error) => {
                 say(&format!("FAILED: {error:#}"));
                 failed.push(part.name);
+                // What an earlier run reached is not what this one did.
+                (format!("{machine} Failed: {error:#}"), Vec::new())
             }
+        };
+        if quick {
+            say(&text);
+            reach.iter().for_each(|reach| say(&reach.line()));
+            continue;
         }
+        let mut page = Page::parse(&fs::read_to_string(&path)?)?;
+        page.part(part.name, &text)?;
+        page.reach(part.name, &reach, &PARTS.map(|part| part.name))?;
+        fs::write(&path, page.to_string())?;
+        say(&format!("     {took} s; written to {PAGE}"));
     }
     if let (Some(reason), false) = (missing_root, left_out.is_empty()) {
         let names: Vec<_> = left_out.iter().map(|part| part.name).collect();
@@ -189,7 +195,7 @@ fn printed(stdout: &str) -> Printed {
 }
 
 /// One line about where this is measured.
-fn machine(quick: bool) -> Result<String> {
+fn machine() -> Result<String> {
     let root = workspace_root();
     let said = |command: &mut Command| output(command).unwrap_or_else(|_| "?".to_owned());
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -206,9 +212,8 @@ fn machine(quick: bool) -> Result<String> {
     // The page itself is changed by this.
     let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"]);
     let changed = if changed.is_empty() { "" } else { " and changes" };
-    let quick = if quick { " **Quick: few rounds, little data.**" } else { "" };
     Ok(format!(
-        "{model}, {cores} cores, Linux {kernel}, {rustc}, {date}, commit {commit}{changed}.{quick}"
+        "{model}, {cores} cores, Linux {kernel}, {rustc}, {date}, commit {commit}{changed}."
     ))
 }
 

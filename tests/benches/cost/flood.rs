@@ -103,8 +103,6 @@ fn check(outcome: &Outcome, sent: Sent, received: u64) -> Result<()> {
     let hooks = stats["hooks"].as_object().context("hooks")?;
     let seen: u64 = hooks.values().filter_map(|hook| hook["seen"].as_u64()).sum();
     ensure!(all.contains(&seen), "{seen} seen, {received} received");
-    let accounted = outcome.hellos + outcome.lost;
-    ensure!(accounted == sent.hellos, "{accounted} hellos accounted for, of {}", sent.hellos);
     Ok(())
 }
 
