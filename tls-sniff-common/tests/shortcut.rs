@@ -1,5 +1,7 @@
 //! The shortcut says of no packet what the whole way would not, and different connections have different tags.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 

@@ -28,7 +28,7 @@ static FLOWS: Array<Bucket, BUCKETS> = Array::new();
 
 /// What a glance tells of each of them. Not a map of its own but a variable, whose address the program has: a
 /// look costs no lookup.
-static GLANCES: Glances = Glances([const { Glance::EMPTY }; BUCKETS]);
+static GLANCES: Glances = Glances([const { Glance::empty() }; BUCKETS]);
 
 struct Glances([Glance; BUCKETS]);
 

@@ -21,7 +21,10 @@ pub struct Glance([[Cell<u16>; WAYS]; 2]);
 
 impl Glance {
     /// Of an empty bucket.
-    pub const EMPTY: Self = Self([const { [const { Cell::new(0) }; WAYS] }; 2]);
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self([const { [const { Cell::new(0) }; WAYS] }; 2])
+    }
 
     /// Whether segments of the sender are looked at; one in some ten thousand others passes for one.
     #[inline(always)]
