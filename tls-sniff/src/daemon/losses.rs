@@ -111,7 +111,7 @@ pub(super) fn warn(new: &Losses, all: &Losses) {
     }
     if new.handshakes > 0 {
         tracing::warn!(
-            "{} handshakes were given up for their memory ({} in all): their events say `memory`",
+            "{} handshakes were given up for their memory or number ({} in all): their events say `memory`",
             new.handshakes,
             all.handshakes
         );

@@ -135,7 +135,7 @@ pub struct Losses {
     pub queued_packets: u64,
     /// Packets that the disk refused.
     pub refused_packets: u64,
-    /// Handshakes given up for their memory, and told as far as they came.
+    /// Handshakes given up for their memory or number, and told as far as they came.
     pub handshakes: u64,
     /// Events and packets that waited for the filters' answer when memory was needed.
     pub given_up: u64,

@@ -60,7 +60,7 @@ const OVER: usize = 4096;
 /// A clock that goes back further than this was wrong before, ns: a frame of a damaged capture.
 const BACKWARDS: i64 = 60_000_000_000;
 
-/// Bytes of an connection beside what its connection holds: its own, and its places in the index, half of which may be
+/// Bytes of a connection beside what it holds: its own, and its places in the index, half of which may be
 /// empty, and in the queues.
 const OVERHEAD: usize = size_of::<Connection>()
     + ALLOCATION
@@ -73,7 +73,7 @@ const OVERHEAD: usize = size_of::<Connection>()
 pub struct SessionCounters {
     /// Connections made.
     pub connections: u64,
-    /// Connections given up for their memory.
+    /// Connections given up because there was no room for them.
     pub evicted: u64,
     /// Events that belong to no connection and say nothing by themselves.
     pub unrelated: u64,
@@ -97,6 +97,9 @@ pub struct Sessions {
     memory: usize,
     now: Timestamp,
     counters: SessionCounters,
+    /// Connections looked at to make room.
+    #[cfg(test)]
+    pub(super) looks: u64,
 }
 
 impl Sessions {
@@ -114,6 +117,8 @@ impl Sessions {
             memory: 0,
             now: Timestamp(i64::MIN),
             counters: SessionCounters::default(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -125,8 +130,8 @@ impl Sessions {
 
     /// Bytes of memory that the connections hold.
     #[must_use]
-    pub const fn memory(&self) -> usize {
-        self.memory
+    pub fn memory(&self) -> usize {
+        self.memory + self.turns.out_of_turn_memory()
     }
 
     /// Connections at hand.
@@ -204,7 +209,7 @@ impl Sessions {
 
     fn insert(&mut self, connection: Connection) -> u32 {
         self.counters.connections += 1;
-        let (key, due) = (connection.key(), connection.last_seen());
+        let key = connection.key();
         let connection = Some(Box::new(connection));
         let number = self.free.pop().unwrap_or_else(|| {
             let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
@@ -217,8 +222,9 @@ impl Sessions {
         let connections = &self.connections;
         self.index
             .insert(&key, number, |it| of(connections, it).map(|connection| connection.key()));
-        self.turns.enter(number, self.generation(), Queued::Silence, due);
-        self.expect(Queued::Silence, due);
+        // By now, not by its segment: if the clock went back, it is new all the same.
+        self.turns.enter(number, self.generation(), Queued::Silence, self.now);
+        self.expect(Queued::Silence, self.now);
         number
     }
 
@@ -252,18 +258,15 @@ impl Sessions {
             Queued::Silence
         };
         if self.turns.of(number).is_some_and(|(old, _)| old != queued) {
-            self.put(number, queued);
+            self.put(number, queued, self.now);
         }
         while self.turns.len(Queued::Over) > OVER {
             self.drop_oldest_over();
         }
     }
 
-    /// Puts a connection into a queue: by its last segment, or by now if it is over.
-    fn put(&mut self, number: u32, queued: Queued) {
-        let Some(connection) = of(&self.connections, number) else { return };
-        let over = queued == Queued::Over;
-        let due = if over { self.now } else { connection.last_seen() };
+    /// Puts a connection into a queue, in which it is since `due`.
+    fn put(&mut self, number: u32, queued: Queued, due: Timestamp) {
         self.turns.put(number, queued, due);
         self.expect(queued, due);
     }
@@ -275,30 +278,41 @@ impl Sessions {
     }
 
     /// Gives up connections until the limits hold: those that are over, then those that were silent for
-    /// longest. `current` is spared.
+    /// longest. `current` is spared while there are others.
     fn make_room(&mut self, current: u32, observe: Observe<'_, '_>) {
-        // One that was touched since it was queued goes back once.
-        let mut tries = self.len();
-        while self.len() > self.limits.connections || self.memory > self.limits.bytes {
+        while self.len() > self.limits.connections || self.memory() > self.limits.bytes {
             if self.turns.len(Queued::Over) > 0 {
                 self.drop_oldest_over();
                 continue;
             }
-            let oldest = [Queued::Silence, Queued::Settling].into_iter().find_map(|queued| {
-                self.turns.first(queued).map(|(due, number)| (queued, due, number))
-            });
-            let Some((queued, due, number)) = oldest else { return };
+            let Some((queued, due, number)) = self.oldest_but(current) else { return };
             let Some(connection) = of_mut(&mut self.connections, number) else { return };
-            let touched = connection.last_seen() > due || number == current;
-            if touched && tries > 0 {
-                tries -= 1;
-                self.put(number, queued);
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            // It has sent something since it was queued, for which it goes back once: no more looks than segments.
+            let last_seen = connection.last_seen();
+            if last_seen > due && number != current {
+                self.put(number, queued, last_seen);
                 continue;
             }
             self.counters.evicted += 1;
             connection.give_up(GiveUp::Memory, self.now, observe);
             self.remove(number);
         }
+    }
+
+    /// Who is in its queue for longest, of those that are not over: `current` only if there is no other.
+    fn oldest_but(&self, current: u32) -> Option<(Queued, Timestamp, u32)> {
+        let first = |spared| {
+            let firsts = [Queued::Settling, Queued::Silence].into_iter().filter_map(|queued| {
+                let (due, number) = self.turns.first_but(queued, spared)?;
+                Some((queued, due, number))
+            });
+            firsts.min_by_key(|(_, due, _)| *due)
+        };
+        first(current).or_else(|| first(u32::MAX))
     }
 
     /// When the first of those that have something to tell is to be looked after, on the packets' clock.
@@ -381,8 +395,10 @@ impl Sessions {
         let Some(connection) = of_mut(&mut self.connections, number) else { return };
         if queued == Queued::Over {
             self.remove(number);
-        } else if !has_passed(connection.last_seen(), now, limit) {
-            self.put(number, queued);
+        } else if let last_seen = connection.last_seen()
+            && !has_passed(last_seen, now, limit)
+        {
+            self.put(number, queued, last_seen);
         } else {
             connection.give_up(GiveUp::Silence, now, observe);
             self.settle(number);

@@ -4,8 +4,10 @@
 //!  queue    first ─► ─► ─► last      in the order in which they came, which is mostly that of their times
 //!           out of turn: a tree      whose time is earlier than the last one's when it comes
 //! ```
+//!
+//! Who talks on for longer than its queue waits is put back by its last segment, so a tree can have many.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::clock::Timestamp;
 
@@ -44,12 +46,12 @@ struct Queue {
     first: u32,
     last: u32,
     length: usize,
-    out_of_turn: BTreeMap<Due, u32>,
+    out_of_turn: BTreeSet<Due>,
 }
 
 impl Queue {
     const fn new() -> Self {
-        Self { first: NONE, last: NONE, length: 0, out_of_turn: BTreeMap::new() }
+        Self { first: NONE, last: NONE, length: 0, out_of_turn: BTreeSet::new() }
     }
 }
 
@@ -130,7 +132,7 @@ impl Turns {
                 queue.first = number;
             }
         } else {
-            queue.out_of_turn.insert((due, generation, number), number);
+            queue.out_of_turn.insert((due, generation, number));
         }
         if let Some(last) = self.place_mut(last).filter(|_| in_turn) {
             last.next = number;
@@ -176,18 +178,33 @@ impl Turns {
         self.queue(queued).length
     }
 
+    /// Bytes of the trees.
+    pub(super) fn out_of_turn_memory(&self) -> usize {
+        self.queues.iter().map(|queue| queue.out_of_turn.len() * OUT_OF_TURN).sum()
+    }
+
     /// Whose turn is first in a queue, and since when it is there.
     pub(super) fn first(&self, queued: Queued) -> Option<(Timestamp, u32)> {
+        self.first_but(queued, NONE)
+    }
+
+    /// Whose turn is first in a queue beside `spared`, and since when it is there.
+    pub(super) fn first_but(&self, queued: Queued, spared: u32) -> Option<(Timestamp, u32)> {
         let queue = self.queue(queued);
-        let early = queue.out_of_turn.first_key_value().map(|(due, _)| *due);
-        let first = [self.due_of(queue.first), early].into_iter().flatten().min();
+        let in_turn = if queue.first == spared {
+            self.place(spared).map_or(NONE, |place| place.next)
+        } else {
+            queue.first
+        };
+        let early = queue.out_of_turn.iter().find(|(.., number)| *number != spared).copied();
+        let first = [self.due_of(in_turn), early].into_iter().flatten().min();
         first.map(|(due, _, number)| (due, number))
     }
 
     /// Whose turn is last.
     pub(super) fn last(&self, queued: Queued) -> Option<(Timestamp, u32)> {
         let queue = self.queue(queued);
-        let early = queue.out_of_turn.last_key_value().map(|(due, _)| *due);
+        let early = queue.out_of_turn.last().copied();
         let last = [self.due_of(queue.last), early].into_iter().flatten().max();
         last.map(|(due, _, number)| (due, number))
     }
@@ -198,7 +215,7 @@ impl Turns {
         for queued in Queued::ALL {
             let queue = self.queue(queued);
             found.extend(
-                queue.out_of_turn.keys().map(|(_, generation, number)| (*generation, *number)),
+                queue.out_of_turn.iter().map(|(_, generation, number)| (*generation, *number)),
             );
             let mut number = queue.first;
             while let Some(place) = self.place(number) {
@@ -213,11 +230,16 @@ impl Turns {
     }
 }
 
-/// Bytes that a connection takes here.
+/// Bytes that a connection takes here, beside those of the trees.
 pub(super) const MEMORY: usize = size_of::<Place>();
+
+/// Bytes of an entry of a tree: its nodes may be half empty, and have their own overhead.
+const OUT_OF_TURN: usize = 3 * size_of::<Due>();
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// A tree says what the order is.
@@ -258,6 +280,8 @@ mod tests {
             for (queued, expected) in Queued::ALL.into_iter().zip(&expected) {
                 let of = |entry: Option<(&Due, &u32)>| entry.map(|(due, number)| (due.0, *number));
                 assert_eq!(turns.first(queued), of(expected.first_key_value()));
+                let beside = expected.iter().find(|(_, other)| **other != number);
+                assert_eq!(turns.first_but(queued, number), of(beside));
                 assert_eq!(turns.last(queued), of(expected.last_key_value()));
                 assert_eq!(turns.len(queued), expected.len());
             }

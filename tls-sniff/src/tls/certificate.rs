@@ -38,6 +38,18 @@ const MAX_CERTIFICATES: usize = 16;
 /// Names of a certificate that are kept: some have hundreds.
 const MAX_NAMES: usize = 100;
 
+/// Bytes of a serial number that are kept: no more than 20 are allowed (RFC 5280 section 4.1.2.2).
+const MAX_SERIAL: usize = 64;
+
+/// Characters of an object identifier's numbers, or of what is wrong with a certificate, that are kept.
+const MAX_TEXT: usize = 256;
+
+/// What follows something that was cut.
+const CUT: &str = "..";
+
+/// What an allocation costs beside its bytes, at most on average.
+const ALLOCATION: usize = 16;
+
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The certificates of one side.
@@ -73,7 +85,7 @@ pub struct X509 {
     pub issuer: String,
     /// subjectAltName: DNS names, addresses, mail addresses, URIs.
     pub san: Vec<String>,
-    /// The serial number's bytes in hexadecimal digits.
+    /// The serial number's bytes in hexadecimal digits; of a long one the first 64, and `..`.
     pub serial: String,
     /// From when on it is valid, seconds of the Unix epoch.
     pub not_before: i64,
@@ -126,14 +138,30 @@ fn certificates(body: &[u8]) -> Arc<[Certificate]> {
 
 /// About how many bytes certificates hold.
 fn memory(certificates: &[Certificate]) -> usize {
-    let names = |x509: &X509| {
-        let san: usize = x509.san.iter().map(|name| size_of::<String>() + name.len()).sum();
-        size_of::<X509>() + x509.subject.len() + x509.issuer.len() + san
-    };
     let certificates = certificates.iter().map(|certificate| {
-        size_of::<Certificate>() + 64 + certificate.x509.as_ref().map_or(0, |x509| names(x509))
+        let Certificate { sha256, sha1, der_len: _, x509 } = certificate;
+        let says = match x509 {
+            Ok(x509) => size_of::<X509>() + ALLOCATION + x509.memory(),
+            Err(error) => text(error),
+        };
+        size_of::<Certificate>() + text(sha256) + text(sha1) + says
     });
-    certificates.sum()
+    ALLOCATION + certificates.sum::<usize>()
+}
+
+/// About how many heap bytes a string holds.
+const fn text(text: &String) -> usize {
+    ALLOCATION + text.capacity()
+}
+
+impl X509 {
+    /// About how many heap bytes it holds.
+    fn memory(&self) -> usize {
+        let Self { subject, issuer, san, serial, key_type, curve, signature_algorithm, .. } = self;
+        let texts = [subject, issuer, serial, key_type, signature_algorithm];
+        let texts = texts.into_iter().chain(san).chain(curve).map(text).sum::<usize>();
+        ALLOCATION + san.capacity() * size_of::<String>() + texts
+    }
 }
 
 /// Chains that were read before: a server sends the same one to all.
@@ -182,7 +210,7 @@ impl Certificate {
     pub fn parse(der: &[u8]) -> Self {
         let x509 = match X509Certificate::from_der(der) {
             Ok((_, certificate)) => Ok(Box::new(X509::of(&certificate))),
-            Err(error) => Err(Printable(error.to_string().as_bytes()).to_string()),
+            Err(error) => Err(cut(Printable(error.to_string().as_bytes()).to_string())),
         };
         Self {
             sha256: hex(&Sha256::digest(der)),
@@ -202,7 +230,7 @@ impl X509 {
             subject: name(certificate.subject()),
             issuer: name(certificate.issuer()),
             san: names.into_iter().flatten().take(MAX_NAMES).filter_map(general_name).collect(),
-            serial: hex(certificate.raw_serial()),
+            serial: serial(certificate.raw_serial()),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             key_type,
@@ -216,6 +244,23 @@ impl X509 {
 
 fn hex(bytes: &[u8]) -> String {
     digits::pairs(bytes).map(char::from).collect()
+}
+
+fn serial(bytes: &[u8]) -> String {
+    match bytes.get(..MAX_SERIAL) {
+        Some(first) if bytes.len() > MAX_SERIAL => hex(first) + CUT,
+        _ => hex(bytes),
+    }
+}
+
+/// What is kept of a text that is as long as its sender likes.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push_str(CUT);
+        text.shrink_to_fit();
+    }
+    text
 }
 
 fn name(name: &X509Name<'_>) -> String {
@@ -253,7 +298,7 @@ fn object(oid: &Oid<'_>) -> String {
         "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
         "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
         "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
-        _ => return numbers,
+        _ => return cut(numbers),
     };
     name.to_owned()
 }
@@ -267,7 +312,7 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> (String, Option<usize>, Option<String
             let oid = parameters.and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
             let known = oid.as_deref().and_then(curve);
             let size = known.map_or(point.key_size(), |(_, size)| size);
-            let name = known.map(|(name, _)| name.to_owned()).or(oid);
+            let name = known.map(|(name, _)| name.to_owned()).or(oid.map(cut));
             ("EC".to_owned(), Some(size), name)
         }
         Ok(PublicKey::DSA(_)) => {

@@ -95,10 +95,23 @@ impl Wire {
 
     /// What is told of it. `snaplen`: bytes captured of each packet.
     pub(super) fn told(&self, limits: Limits, snaplen: usize) -> (Vec<Told>, SessionCounters) {
-        let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
         let mut sessions = Sessions::new(limits);
         let mut told = Vec::new();
-        for (at, packet) in &self.packets {
+        self.feed(snaplen, &mut sessions, &mut |_, it| told.push(it));
+        sessions.finish(&mut |it| told.push(tell(it)));
+        assert_eq!((sessions.memory(), sessions.len()), (0, 0));
+        (told, sessions.counters())
+    }
+
+    /// Gives the packets to `sessions`. `then`: takes what is told, and at which packet.
+    pub(super) fn feed(
+        &self,
+        snaplen: usize,
+        sessions: &mut Sessions,
+        then: &mut dyn FnMut(usize, Told),
+    ) {
+        let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
+        for (place, (at, packet)) in self.packets.iter().enumerate() {
             let bytes = &packet[..snaplen.min(packet.len())];
             let frame = Frame {
                 timestamp_ns: SECOND + at,
@@ -113,11 +126,8 @@ impl Wire {
             };
             let Ok(event) = examiner.examine(&frame) else { continue };
             let seen = Seen::of(&event, Timestamp(frame.timestamp_ns));
-            sessions.event(&event, SeenOn::default(), seen, &mut |it| told.push(tell(it)));
+            sessions.event(&event, SeenOn::default(), seen, &mut |it| then(place, tell(it)));
         }
-        sessions.finish(&mut |it| told.push(tell(it)));
-        assert_eq!((sessions.memory(), sessions.len()), (0, 0));
-        (told, sessions.counters())
     }
 
     /// The observations of handshakes.

@@ -109,8 +109,8 @@ struct Date(i64);
 
 impl Value for Date {
     fn write(self, out: &mut Vec<u8>) {
-        let utc = digits::rfc_3339(Timestamp(self.0.saturating_mul(1_000_000_000)));
-        Plain(utc.first_chunk::<19>().unwrap_or(&[0; 19])).write(out);
+        // No certificate's time is beyond the year 9999.
+        Plain(&digits::second(self.0).unwrap_or(*b"1970-01-01T00:00:00")).write(out);
     }
 }
 
@@ -129,5 +129,24 @@ struct Own<'a> {
 impl<'a> From<stats::Line<'a>> for StatsLine<'a> {
     fn from(tls_sniff: stats::Line<'a>) -> Self {
         Self { event_type: "stats", stats: Own { tls_sniff } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5280 section 4.1.2.5: 9999-12-31T23:59:59Z is for what never ends, and 64 bits of nanoseconds end in 2262.
+    #[test]
+    fn certificates_that_never_expire() {
+        for (seconds, text) in [
+            (253_402_300_799, "\"9999-12-31T23:59:59\""),
+            (1_795_458_485, "\"2026-11-23T18:28:05\""),
+            (-631_152_000, "\"1950-01-01T00:00:00\""),
+        ] {
+            let mut out = Vec::new();
+            Date(seconds).write(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
     }
 }

@@ -101,7 +101,91 @@ fn chains_cut_at_every_byte() {
     assert_eq!((many.length, many.certificates.len()), (40, 16));
 }
 
+/// A DER value.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+    [&[tag, 0x84], &length[..], content].concat()
+}
+
+fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    der(0x30, &parts.concat())
+}
+
+/// A certificate whose serial number, algorithms, curve and name have as many bytes as is asked for.
+fn of_sizes([serial, signature, key, curve, name]: [usize; 5]) -> Vec<u8> {
+    // Each byte is an arc.
+    let oid = |length: usize| der(6, &[&[0x2a][..], &vec![0x7b; length]].concat());
+    let serial = der(2, &vec![0x11; serial]);
+    let signature = sequence(&[oid(signature)]);
+    let common_name = sequence(&[bytes("0603550403"), der(12, &vec![b'n'; name])]);
+    let name = sequence(&[der(0x31, &common_name)]);
+    let validity = sequence(&[der(23, b"260101000000Z"), der(23, b"270101000000Z")]);
+    // EC, unless it has to be long.
+    let algorithm = if key == 0 { bytes("06072a8648ce3d0201") } else { oid(key) };
+    let key =
+        sequence(&[sequence(&[algorithm, oid(curve)]), der(3, &[&[0, 4][..], &[7; 64]].concat())]);
+    let tbs = sequence(&[serial, signature.clone(), name.clone(), validity, name, key]);
+    sequence(&[tbs, signature, der(3, &[0, 1])])
+}
+
+/// Heap bytes that a certificate holds, by the capacities.
+fn held(certificate: &Certificate) -> usize {
+    let Certificate { sha256, sha1, x509, .. } = certificate;
+    let says = match x509 {
+        Err(error) => error.capacity(),
+        Ok(x509) => {
+            let san: usize = x509.san.iter().map(String::capacity).sum();
+            let texts = [
+                &x509.subject,
+                &x509.issuer,
+                &x509.serial,
+                &x509.key_type,
+                &x509.signature_algorithm,
+            ];
+            let texts = texts.into_iter().chain(&x509.curve).map(String::capacity).sum::<usize>();
+            size_of::<X509>() + san + x509.san.capacity() * size_of::<String>() + texts
+        }
+    };
+    size_of::<Certificate>() + sha256.capacity() + sha1.capacity() + says
+}
+
+fn assert_accounted(der: &[u8]) {
+    // Alone: no other connection holds it.
+    let chain = Chain::parse(&message(&[der.to_vec(), der.to_vec(), vec![0x30; 40_000]]), MADE);
+    assert!(!chain.certificates.is_shared());
+    let held: usize = chain.certificates.iter().map(held).sum();
+    assert!(chain.memory() >= held, "{} < {held}", chain.memory());
+}
+
+#[test]
+fn what_is_as_long_as_the_sender_likes_is_cut() {
+    let long = Certificate::parse(&of_sizes([40_001, 30_000, 0, 20_000, 10])).x509.unwrap();
+    assert_eq!(long.serial, "11".repeat(64) + "..");
+    assert_eq!(long.subject.len(), 3 + 10);
+    let curve = long.curve.unwrap();
+    assert!(long.signature_algorithm.len() <= 258 && long.signature_algorithm.ends_with(".."));
+    assert!(curve.len() <= 258 && curve.ends_with(".."), "{curve}");
+    let long = Certificate::parse(&of_sizes([64, 1, 30_000, 1, 10])).x509.unwrap();
+    assert_eq!(long.serial, "11".repeat(64));
+    assert_eq!(long.signature_algorithm, "1.2.123");
+    assert!(long.key_type.len() <= 258 && long.key_type.ends_with(".."), "{}", long.key_type);
+}
+
 proptest! {
+    #[test]
+    fn all_that_is_held_is_accounted_for(sizes in prop::array::uniform5(0_usize..3000)) {
+        assert_accounted(&of_sizes(sizes));
+        assert_accounted(&of_sizes(sizes.map(|size| size % 100)));
+    }
+
+    #[test]
+    fn what_damaged_ones_hold_is_accounted_for(which in 0usize..6, place: usize, value: u8) {
+        let mut der = bytes([CA_P521, LEAF_P256, LEAF_SHA1, ED25519, RSA_1023, DSA_1024][which]);
+        let place = place % der.len();
+        der[place] = value;
+        assert_accounted(&der);
+    }
+
     #[test]
     fn arbitrary_chains_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         black_box(Chain::parse(&body, 0).memory());
