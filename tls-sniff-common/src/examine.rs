@@ -73,6 +73,7 @@ pub fn arrival<P: PacketBytes>(
     let (flow, sequence) = flow_id(packet, segment, key).ok_or(Counter::Truncated)?;
     #[expect(clippy::cast_possible_truncation, reason = "within their masks")]
     let (payload_len, flags) = (segment.payload_len as u32, flags as u8);
+    let flow = flow.forgotten(packet);
     Ok(Arrival { flow, flags, sequence, payload_len, start, wanted: wanted != 0 })
 }
 

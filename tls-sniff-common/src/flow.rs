@@ -170,23 +170,31 @@ const fn mixed(seed: u64) -> u64 {
 pub struct FlowId {
     /// The hash; never 0.
     pub tag: u64,
-    /// Which end sends this segment.
-    from_side_1: bool,
+    /// The end that sends this segment, 0 or 1: a number, which needs no branch.
+    side: usize,
 }
 
 impl FlowId {
     /// The side that sends, 0 or 1.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "0 or 1")]
     pub const fn side(self) -> u32 {
-        self.from_side_1 as u32
+        self.side as u32
+    }
+
+    /// The same, as far as the verifier sees, whichever end sends: it would follow the two each on its own.
+    #[inline(always)]
+    #[must_use]
+    pub fn forgotten(self, packet: &impl PacketBytes) -> Self {
+        Self { side: packet.forget::<1>(self.side), ..self }
     }
 
     /// What belongs to the side that sends.
     #[inline(always)]
     #[must_use]
     pub const fn of_side<T>(self, [side_0, side_1]: &[T; 2]) -> &T {
-        if self.from_side_1 { side_1 } else { side_0 }
+        if self.side == 0 { side_0 } else { side_1 }
     }
 
     /// The bucket of a table with `buckets` of them, a power of two from 2 to 2^16: the best bits of the hash.
@@ -230,7 +238,7 @@ impl FlowId {
             ends.0.wrapping_add(key.summand).wrapping_mul(ends.1.wrapping_add(key.summand));
         let tag = folded(product).wrapping_mul(key.factor) | 1;
         // Whatever the two are, exactly one order of them has this bit.
-        Self { tag, from_side_1: source.wrapping_sub(destination) >> 63 != 0 }
+        Self { tag, side: (source.wrapping_sub(destination) >> 63) as usize }
     }
 }
 
