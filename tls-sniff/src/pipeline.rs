@@ -267,13 +267,16 @@ impl Pipeline {
         }
     }
 
-    /// Tells `stats` before the end: to the capture what was lost, to the reader of the lines all.
-    pub fn report(&mut self, stats: &Stats) {
-        let Outlets { lines, recorder, .. } = &mut self.outlets;
-        if let Some(recorder) = recorder {
+    /// Tells the capture what the kernel lost so far: each file that ends says it.
+    pub fn tell_losses(&mut self, stats: &Stats) {
+        if let Some(recorder) = &mut self.outlets.recorder {
             recorder.capture().kernel_drops(stats.lost());
         }
-        if let Some(Lines { formatter, output }) = lines {
+    }
+
+    /// Tells `stats` before the end to the reader of the lines.
+    pub fn report(&mut self, stats: &Stats) {
+        if let Some(Lines { formatter, output }) = &mut self.outlets.lines {
             let mut told = Vec::new();
             formatter.stats(stats, &mut told);
             if !told.is_empty() {
