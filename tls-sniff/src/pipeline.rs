@@ -220,6 +220,9 @@ impl Pipeline {
     pub fn flush(&mut self) {
         if let Some(lines) = &mut self.outlets.lines {
             lines.output.flush();
+            if self.outlets.recorder.is_some() && lines.output.has_just_closed() {
+                tracing::info!("the reader of stdout is gone; the capture goes on");
+            }
         }
         if let Some(recorder) = &mut self.outlets.recorder {
             recorder.capture().flush();
@@ -249,6 +252,7 @@ impl Pipeline {
             given_up: dropped.lines_for_memory,
             written: output.map_or(0, Output::written),
             dropped: output.map_or(0, Output::dropped),
+            after_end: output.map_or(0, Output::after_end),
             ..outlets.counters
         };
         let capture = outlets.recorder.as_ref().map(|recorder| CaptureStats {

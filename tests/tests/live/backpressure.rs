@@ -220,8 +220,9 @@ pub(crate) fn slow_reader() -> Result<()> {
     stopped.check_sums()?;
     let loss = stopped.events.iter().position(is_loss).context("no stats event of the loss")?;
     let waited = stopped.events.len() - loss;
-    // What is in the pipe, and in the batch that the thread stood in, comes before it.
-    ensure!(loss < 100 && waited > 100, "{loss} events before it, {waited} behind");
+    // What is in the pipe, and in the buffer that the thread stood in, comes before it; behind it 4 MiB that waited,
+    // though each batch was small.
+    ensure!(loss < 100 && waited > 300, "{loss} events before it, {waited} behind");
     let stats = stopped.stats()?;
     let (pipeline, hook) = (&stats["pipeline"], &stats["hooks"]["tc_ingress"]);
     ensure!(count(&pipeline["dropped"])? >= count(&stopped.events[loss]["pipeline"]["dropped"])?);
