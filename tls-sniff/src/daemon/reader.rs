@@ -150,11 +150,11 @@ impl Reader {
         if is_due(self.losses.due()) {
             self.look_for_losses(now);
         }
-        if self.statistics.as_mut().is_some_and(|periodic| periodic.is_due(now)) {
-            if let Ok(stats) = self.stats(StatsReason::Interval) {
-                self.pipeline.tell_losses(&stats);
-                self.pipeline.report(&stats);
-            }
+        if self.statistics.as_mut().is_some_and(|periodic| periodic.is_due(now))
+            && let Ok(stats) = self.stats(StatsReason::Interval)
+        {
+            self.pipeline.tell_losses(&stats);
+            self.pipeline.report(&stats);
         }
     }
 
