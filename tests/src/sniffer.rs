@@ -114,7 +114,8 @@ impl Stopped {
         }
         let pipeline = &stats["pipeline"];
         ensure!(count(&pipeline["received"])? == emitted, "{stats}");
-        let outcomes = ["written", "dropped", "beyond_count"].map(|name| count(&pipeline[name]));
+        let outcomes =
+            ["written", "dropped", "after_end", "beyond_count"].map(|name| count(&pipeline[name]));
         let sum: u64 = outcomes.into_iter().sum::<Result<u64>>()?;
         ensure!(count(&pipeline["observations"])? == sum, "{stats}");
         let told = self.events.iter().filter(|event| event["event"] != "stats").count();

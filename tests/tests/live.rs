@@ -152,6 +152,8 @@ fn main() -> ExitCode {
         test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
         test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),
         test("silence_costs_nothing", NETWORK, backpressure::idle),
+        test("reset_before_silence_is_told", NETWORK, backpressure::reset_and_silence),
+        test("ring_without_room_is_made_larger", NETWORK, backpressure::tiny_ring),
         test("slow_reader_of_events", NETWORK, backpressure::slow_reader),
         test("stopped_process", NETWORK, backpressure::stopped_process),
         test("flood_without_end", NETWORK, backpressure::endless_flood),

@@ -88,17 +88,26 @@ pub struct LiveOptions {
 /// # Errors
 ///
 /// See [`Error`].
-pub async fn run(options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
+pub async fn run(mut options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     privilege::check()?;
     let mut interfaces = Interfaces::open()?;
     let found = interfaces.list().await?;
     check_names(&options.selection, &found)?;
     let stop = stop_signal()?;
 
+    let least = options.load.least_ring_len();
+    if options.load.ring_len < least {
+        let asked = options.load.ring_len;
+        tracing::warn!(
+            "--ring-bytes {asked} has no room for two of the largest events; it is {least} now"
+        );
+        options.load.ring_len = least;
+    }
     let mut programs = load::load(&options.load)?;
     #[cfg(feature = "kernel-log")]
     crate::kernel_log::forward(&mut programs);
-    let ring = Ring::new(programs.take_ring()?, options.load.ring_len)
+    let packets = options.load.snaplen > 0;
+    let ring = Ring::new(programs.take_ring()?, options.load.ring_len, packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
     let dedup = options.pipeline.dedup && options.selection.sees_twice(&found);

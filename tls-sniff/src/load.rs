@@ -22,6 +22,7 @@ use aya::{
 use tls_sniff_common::{
     config,
     counters::{COUNTERS, Counter, CounterBlock, CounterKind},
+    event::EVENT_HEADER_LEN,
     filter,
     flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
     headers::LinkLayer,
@@ -81,6 +82,23 @@ impl Default for LoadOptions {
         }
     }
 }
+
+impl LoadOptions {
+    /// The smallest ring that holds two of the largest events. In a smaller one the largest find no room even if it
+    /// is empty, and then nothing wakes its reader to see that they were lost.
+    #[must_use]
+    pub fn least_ring_len(&self) -> u32 {
+        let bytes = (self.capture_len + HEADERS_LEN).max(self.snaplen.min(config::MAX_SNAPLEN));
+        let header = u32::try_from(RECORD_HEADER_LEN + EVENT_HEADER_LEN).unwrap_or(u32::MAX);
+        header.saturating_add(bytes).saturating_mul(2).next_power_of_two()
+    }
+}
+
+/// What an event with a packet has before the payload, of all but the oddest packets.
+const HEADERS_LEN: u32 = 512;
+
+/// What the kernel's ring puts before each event.
+const RECORD_HEADER_LEN: usize = 8;
 
 /// Random bits, which the standard library takes from the kernel for its own hash maps.
 fn random_seed() -> u64 {
@@ -403,5 +421,22 @@ impl KernelCounters {
             count_seen(sum);
         }
         Ok(hooks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_holds_two_of_the_largest_events() {
+        let least = |capture_len, snaplen| {
+            LoadOptions { capture_len, snaplen, ..LoadOptions::default() }.least_ring_len()
+        };
+        assert_eq!(least(config::MAX_CAPTURE_LEN, 0), 1 << 16);
+        assert_eq!(least(config::MIN_CAPTURE_LEN, 65_535), 1 << 18);
+        assert_eq!(least(config::MIN_CAPTURE_LEN, config::MAX_SNAPLEN), 1 << 20);
+        assert!(least(config::MAX_CAPTURE_LEN, u32::MAX) <= config::DEFAULT_RING_LEN);
+        assert!(least(config::MIN_CAPTURE_LEN, 0) <= 4096);
     }
 }

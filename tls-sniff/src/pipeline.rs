@@ -220,6 +220,9 @@ impl Pipeline {
     pub fn flush(&mut self) {
         if let Some(lines) = &mut self.outlets.lines {
             lines.output.flush();
+            if self.outlets.recorder.is_some() && lines.output.has_just_closed() {
+                tracing::info!("the reader of stdout is gone; the capture goes on");
+            }
         }
         if let Some(recorder) = &mut self.outlets.recorder {
             recorder.capture().flush();
@@ -249,6 +252,7 @@ impl Pipeline {
             given_up: dropped.lines_for_memory,
             written: output.map_or(0, Output::written),
             dropped: output.map_or(0, Output::dropped),
+            after_end: output.map_or(0, Output::after_end),
             ..outlets.counters
         };
         let capture = outlets.recorder.as_ref().map(|recorder| CaptureStats {
@@ -267,13 +271,16 @@ impl Pipeline {
         }
     }
 
-    /// Tells `stats` before the end: to the capture what was lost, to the reader of the lines all.
-    pub fn report(&mut self, stats: &Stats) {
-        let Outlets { lines, recorder, .. } = &mut self.outlets;
-        if let Some(recorder) = recorder {
+    /// Tells the capture what the kernel lost so far: each file that ends says it.
+    pub fn tell_losses(&mut self, stats: &Stats) {
+        if let Some(recorder) = &mut self.outlets.recorder {
             recorder.capture().kernel_drops(stats.lost());
         }
-        if let Some(Lines { formatter, output }) = lines {
+    }
+
+    /// Tells `stats` before the end to the reader of the lines.
+    pub fn report(&mut self, stats: &Stats) {
+        if let Some(Lines { formatter, output }) = &mut self.outlets.lines {
             let mut told = Vec::new();
             formatter.stats(stats, &mut told);
             if !told.is_empty() {

@@ -292,6 +292,10 @@ pub(crate) fn without_readers() -> Result<()> {
     let (written, count) = (packets(&file)?, capinfos_count(&file)?);
     ensure!((1..=4).all(|port| written.contains(&hello(port))), "{count} packets");
     ensure!(count == written.len() as u64, "{count} packets");
+    let said: Vec<String> = log.collect::<std::io::Result<_>>()?;
+    let said_of = |text: &str| said.iter().filter(|line| line.contains(text)).count();
+    let (gone, slow) = (said_of("the reader of stdout is gone"), said_of("too slow"));
+    ensure!((gone, slow) == (1, 0), "{said:?}");
     Ok(())
 }
 

@@ -4,8 +4,9 @@
 //!  events were read ─► look, at most once a second ─► grown? ─► say: at once, then 1, 2, 4, 8, 10, 10, ... s apart
 //! ```
 //!
-//! Nothing is looked for in silence: what the ring had no room for was lost while events lay in it, which are read
-//! later, and the other stages lose what they are given.
+//! After the last activity they are looked for once more, a second later, and not in silence: the ring holds two of
+//! the largest events, so what it had no room for was lost while events lay in it, which are read later; the other
+//! stages lose what they are given.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// What was said, and what is due.
 pub(super) struct LossWatch {
     looked: Option<Instant>,
+    /// Something was read since.
+    active: bool,
     due: Option<Instant>,
     said: Losses,
     /// When more may be said.
@@ -30,13 +33,14 @@ pub(super) struct LossWatch {
 impl LossWatch {
     pub(super) fn new() -> Self {
         let said = Losses::default();
-        Self { looked: None, due: None, said, silent_until: None, pause: LOOK_EVERY }
+        Self { looked: None, active: false, due: None, said, silent_until: None, pause: LOOK_EVERY }
     }
 
     /// Something was read at `now`, so something may have been lost.
     pub(super) fn activity(&mut self, now: Instant) {
         let next = self.looked.map_or(now, |looked| now.max(looked + LOOK_EVERY));
         self.due.get_or_insert(next);
+        self.active = true;
     }
 
     /// When to look.
@@ -54,7 +58,8 @@ impl LossWatch {
     /// is not known yet.
     pub(super) fn look(&mut self, now: Instant, losses: Losses, open: bool) -> Option<Losses> {
         self.looked = Some(now);
-        self.due = open.then_some(now + LOOK_EVERY);
+        let again = std::mem::take(&mut self.active) || open;
+        self.due = again.then_some(now + LOOK_EVERY);
         if losses == self.said {
             return None;
         }
@@ -169,6 +174,12 @@ mod tests {
         assert_eq!(watch.due(), Some(at(10)));
         assert_eq!(watch.look(at(10), lost(8), false), Some(lost(3)));
         assert_eq!(watch.due(), None);
+        // Also what was lost right behind the last look.
+        watch.activity(at(30));
+        assert_eq!(watch.look(at(30), lost(8), false), None);
+        assert_eq!(watch.due(), Some(at(40)));
+        assert_eq!(watch.look(at(40), lost(9), false), Some(lost(1)));
+        assert_eq!(watch.due(), None);
     }
 
     #[test]
@@ -177,6 +188,8 @@ mod tests {
         assert_eq!(watch.due(), None);
         watch.activity(start);
         assert_eq!(watch.due(), Some(start));
+        assert_eq!(watch.look(start, lost(0), false), None);
+        assert_eq!(watch.due(), Some(start + LOOK_EVERY));
         assert_eq!(watch.look(start, lost(0), true), None);
         // A packet is on its way to the disk.
         assert_eq!(watch.due(), Some(start + LOOK_EVERY));

@@ -54,6 +54,31 @@ impl Periodic {
     pub(super) fn new(every: Duration) -> Self {
         Self { every, next: Instant::now() + every }
     }
+
+    /// Whether it is time at `now`. Then the next time follows the one that was due, not `now`, or every delay would
+    /// add up; times that have passed altogether are left out.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next += self.every;
+        if self.next <= now {
+            self.next = now + self.every;
+        }
+        true
+    }
+}
+
+/// When time alone asks for a tick, if the packets' clock shows `wall` at `now`: [`TICK`] after what is `due` on that
+/// clock, and [`TICK`] after the last tick. Not after `now` if it is time.
+fn tick_at(due: Timestamp, wall: Timestamp, now: Instant, ticked: Instant) -> Instant {
+    let left = due.0.saturating_add(nanoseconds(TICK)).saturating_sub(wall.0);
+    let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+    (now + left).max(ticked + TICK)
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Reader {
@@ -109,36 +134,33 @@ impl Reader {
 
     fn tick_due(&self) -> Option<Instant> {
         let due = self.pipeline.due()?;
-        let left = due.0.saturating_sub(Timestamp::now().0);
-        let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
-        Some((Instant::now() + left + TICK).max(self.ticked + TICK))
+        Some(tick_at(due, Timestamp::now(), Instant::now(), self.ticked))
     }
 
     /// Does what time asks for.
     pub(super) fn keep_time(&mut self) {
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), Timestamp::now());
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if now >= self.ticked + TICK && is_due(self.tick_due()) {
+        let due = self.pipeline.due().map(|due| tick_at(due, wall, now, self.ticked));
+        if is_due(due) {
             self.ticked = now;
-            let patience = i64::try_from(TICK.as_nanos()).unwrap_or(i64::MAX);
-            self.pipeline.tick(Timestamp(Timestamp::now().0.saturating_sub(patience)));
+            self.pipeline.tick(Timestamp(wall.0.saturating_sub(nanoseconds(TICK))));
             self.flush();
         }
         if is_due(self.losses.due()) {
             self.look_for_losses(now);
         }
-        if let Some(Periodic { every, next }) = &mut self.statistics
-            && now >= *next
+        if self.statistics.as_mut().is_some_and(|periodic| periodic.is_due(now))
+            && let Ok(stats) = self.stats(StatsReason::Interval)
         {
-            *next = now + *every;
-            if let Ok(stats) = self.stats(StatsReason::Interval) {
-                self.pipeline.report(&stats);
-            }
+            self.pipeline.tell_losses(&stats);
+            self.pipeline.report(&stats);
         }
     }
 
     fn look_for_losses(&mut self, now: Instant) {
         let Ok(stats) = self.stats(StatsReason::Loss) else { return self.losses.skip(now) };
+        self.pipeline.tell_losses(&stats);
         let all = stats.losses();
         let open = stats.capture.is_some_and(|capture| capture.file.on_their_way() > 0);
         if let Some(new) = self.losses.look(now, all, open) {
@@ -182,4 +204,41 @@ fn hand_on(
     SeenOn::of(interfaces, name, |on| {
         pipeline.event(event, Sighting { timestamp, on, link_type: link_type(event) });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_due_when_its_time_has_come() {
+        let ticked = Instant::now();
+        let now = ticked + Duration::from_secs(10);
+        let at = |due, wall| {
+            let seconds = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+            tick_at(seconds(due), seconds(wall), now, ticked)
+        };
+        // The patience is not over: it is then, not earlier and not later.
+        assert_eq!(at(100, 90), now + Duration::from_secs(11));
+        assert_eq!(at(100, 100), now + TICK);
+        // It is over, just so and for long.
+        assert_eq!(at(100, 101), now);
+        assert_eq!(at(100, 1000), now);
+        // One tick each second, at most.
+        let seconds = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+        assert_eq!(tick_at(seconds(100), seconds(1000), now, now), now + TICK);
+    }
+
+    #[test]
+    fn what_is_periodic_does_not_drift() {
+        let start = Instant::now();
+        let at = |tenths: u32| start + Duration::from_millis(100) * tenths;
+        let mut periodic = Periodic { every: Duration::from_secs(1), next: at(10) };
+        assert!(!periodic.is_due(at(9)));
+        assert!(periodic.is_due(at(13)));
+        assert_eq!(periodic.next, at(20));
+        // What was missed is not made up for.
+        assert!(periodic.is_due(at(55)));
+        assert_eq!(periodic.next, at(65));
+    }
 }

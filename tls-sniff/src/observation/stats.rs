@@ -57,12 +57,14 @@ pub struct PipelineCounters {
     pub connections: u64,
     /// Connections given up to keep memory bounded; their observations say `memory`.
     pub evicted: u64,
-    /// Observations made: `written` + `dropped` + `beyond_count`.
+    /// Observations made: `written` + `dropped` + `after_end` + `beyond_count`.
     pub observations: u64,
     /// Observations handed to the output.
     pub written: u64,
     /// Observations that a slow output had no room for.
     pub dropped: u64,
+    /// Observations that came when the reader of the output had gone.
+    pub after_end: u64,
     /// Observations after the last that `-c` asked for.
     pub beyond_count: u64,
     /// Not among `observations`: those of connections that the filters for handshakes leave out.

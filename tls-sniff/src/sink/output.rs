@@ -1,19 +1,22 @@
 //! Standard output, behind a thread and a bounded queue: a slow reader never stops the ring's reader.
 //!
 //! ```text
-//!  pipeline ─► batch (≤ 64 KiB) ─► queue (≤ 64 batches) ─► thread: write, flush ─► stdout
-//!                      ▲                                       │
-//!                      └────────── empty buffers ◄─────────────┘
+//!  pipeline ─► batch (≤ 64 KiB) ─► queue (≤ 4 MiB) ─► thread: write, flush ─► stdout
+//!                                     ▲                  │
+//!                                     └─ empty buffers ◄─┘
 //! ```
 //!
-//! Live, a full queue costs events, and they are counted; from a file, the file waits. What is to be said of that
-//! passes the queue: the thread writes it before the next batch.
+//! Batches are as small as the wake-ups that they come from, so the queue is bounded by its bytes, and small ones share
+//! a buffer. Live, a full queue costs events, and they are counted; from a file, the file waits. What is to be said of
+//! that passes the queue: the thread writes it before the next buffer.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     sync::{
-        Arc, Mutex,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -21,11 +24,15 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A batch goes to the queue when it has this many bytes, or when its producer has nothing more.
+/// A batch goes to the queue when it has this many bytes, or when its producer has nothing more. A buffer of the queue
+/// takes more until it has as many.
 const BATCH_LEN: usize = 64 * 1024;
 
-/// Batches that may wait for the reader of stdout: 4 MiB.
-const QUEUE_LEN: usize = 64;
+/// Bytes that may wait for the reader of stdout.
+const QUEUE_LEN: usize = 4 << 20;
+
+/// Empty buffers that are kept.
+const MOST_SPARE: usize = 4;
 
 /// What to do when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,23 +58,131 @@ pub enum Written {
 
 /// The writing side that the pipeline sees.
 pub struct Output {
-    queue: SyncSender<Vec<u8>>,
-    empty: Receiver<Vec<u8>>,
+    shared: Arc<Shared>,
     batch: Vec<u8>,
     batch_events: u64,
     when_full: WhenFull,
-    closed: Arc<Closed>,
     done: Receiver<()>,
-    report: Arc<Mutex<Vec<u8>>>,
     written: u64,
     dropped: u64,
+    after_end: u64,
+    said_end: bool,
 }
 
-/// Set once by the writing thread when it can write no more.
+/// Between the pipeline and the thread.
 #[derive(Default)]
-struct Closed {
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write, or there will be nothing more.
+    filled: Condvar,
+    /// There is room, or there never will be.
+    drained: Condvar,
+    /// The thread writes no more.
+    gone: AtomicBool,
     error: Mutex<Option<io::Error>>,
     notify: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    buffers: VecDeque<Vec<u8>>,
+    /// Bytes in them.
+    len: usize,
+    spare: Vec<Vec<u8>>,
+    report: Vec<u8>,
+    /// Nothing more will come.
+    ended: bool,
+}
+
+impl Queue {
+    /// Whether there is room for `len` more. One that is larger than the queue has to fit too.
+    fn takes(&self, len: usize) -> bool {
+        self.len == 0 || self.len + len <= QUEUE_LEN
+    }
+
+    /// Takes the bytes of `batch`, which is empty then.
+    fn push(&mut self, batch: &mut Vec<u8>) {
+        self.len += batch.len();
+        match self.buffers.back_mut() {
+            Some(last) if last.len() < BATCH_LEN => {
+                last.extend_from_slice(batch);
+                batch.clear();
+            }
+            _ => {
+                let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BATCH_LEN));
+                self.buffers.push_back(std::mem::replace(batch, next));
+            }
+        }
+    }
+
+    /// Takes a buffer back that was written.
+    fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < MOST_SPARE && buffer.capacity() > 0 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in it can be half done.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to write next: a report, and a buffer; `None` at the end.
+    fn next(&self, written: Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut queue = self.queue();
+        queue.give_back(written);
+        loop {
+            let buffer = queue.buffers.pop_front().unwrap_or_default();
+            let report = std::mem::take(&mut queue.report);
+            if !(buffer.is_empty() && report.is_empty()) {
+                queue.len = queue.len.saturating_sub(buffer.len());
+                self.drained.notify_one();
+                return Some((report, buffer));
+            }
+            if queue.ended {
+                return None;
+            }
+            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether `batch` went into the queue.
+    fn offer(&self, batch: &mut Vec<u8>, when_full: WhenFull) -> bool {
+        let mut queue = self.queue();
+        while !(queue.takes(batch.len()) || self.is_gone()) {
+            if when_full == WhenFull::Drop {
+                return false;
+            }
+            queue = self.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.push(batch);
+        drop(queue);
+        self.filled.notify_one();
+        true
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+/// The thread's end of [`Shared`]: however it ends, nobody waits for it.
+struct Writing(Arc<Shared>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let Self(shared) = self;
+        let mut queue = shared.queue();
+        shared.gone.store(true, Ordering::Relaxed);
+        queue.buffers.clear();
+        queue.len = 0;
+        drop(queue);
+        shared.drained.notify_one();
+        shared.notify.notify_one();
+    }
 }
 
 impl Output {
@@ -77,49 +192,44 @@ impl Output {
     ///
     /// If no thread can be started.
     pub fn start(mut writer: impl Write + Send + 'static, when_full: WhenFull) -> io::Result<Self> {
-        let (queue, batches) = mpsc::sync_channel::<Vec<u8>>(QUEUE_LEN);
-        let (give_back, empty) = mpsc::sync_channel(QUEUE_LEN);
         let (finished, done) = mpsc::sync_channel(1);
-        let closed = Arc::new(Closed::default());
-        let on_error = Arc::clone(&closed);
-        let report = Arc::new(Mutex::new(Vec::new()));
-        let reported = Arc::clone(&report);
+        let shared = Arc::new(Shared::default());
+        let writing = Writing(Arc::clone(&shared));
         thread::Builder::new().name("output".to_owned()).spawn(move || {
-            for mut batch in batches {
-                let report = take(&reported);
+            let mut written = Vec::new();
+            while let Some((report, buffer)) = writing.0.next(written) {
                 let mut write = |bytes: &[u8]| writer.write_all(bytes);
-                let written = write(&report).and_then(|()| write(&batch));
-                if let Err(error) = written.and_then(|()| writer.flush()) {
-                    if let Ok(mut slot) = on_error.error.lock() {
+                let result = write(&report).and_then(|()| write(&buffer));
+                if let Err(error) = result.and_then(|()| writer.flush()) {
+                    if let Ok(mut slot) = writing.0.error.lock() {
                         *slot = Some(error);
                     }
                     break;
                 }
-                batch.clear();
-                // The one that only announces a report never had any bytes.
-                if batch.capacity() > 0 {
-                    let _spare = give_back.try_send(batch);
-                }
+                written = buffer;
             }
-            on_error.notify.notify_one();
+            drop(writing);
             let _receiver_gone = finished.send(());
         })?;
         Ok(Self {
-            queue,
-            empty,
+            shared,
             batch: Vec::with_capacity(BATCH_LEN),
             batch_events: 0,
             when_full,
-            closed,
             done,
-            report,
             written: 0,
             dropped: 0,
+            after_end: 0,
+            said_end: false,
         })
     }
 
     /// Appends one event to the batch.
     pub fn event(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.shared.is_gone() {
+            self.after_end += 1;
+            return;
+        }
         write(&mut self.batch);
         self.batch_events += 1;
         if self.batch.len() >= BATCH_LEN {
@@ -132,28 +242,22 @@ impl Output {
         if self.batch.is_empty() {
             return;
         }
-        let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_LEN));
-        let batch = std::mem::replace(&mut self.batch, next);
         let events = std::mem::take(&mut self.batch_events);
-        let sent = match self.when_full {
-            WhenFull::Wait => self.queue.send(batch).is_ok(),
-            WhenFull::Drop => self.queue.try_send(batch).is_ok(),
-        };
-        if sent {
+        if self.shared.is_gone() {
+            self.after_end += events;
+        } else if self.shared.offer(&mut self.batch, self.when_full) {
             self.written += events;
         } else {
             self.dropped += events;
         }
+        self.batch.clear();
     }
 
     /// Has `lines` written as soon as the reader takes something, before what waits for it. They replace those that
     /// it has not taken yet.
     pub fn report(&self, lines: Vec<u8>) {
-        if let Ok(mut report) = self.report.lock() {
-            *report = lines;
-        }
-        // If the queue is full, or closed, nobody waits for this one.
-        let _no_room = self.queue.try_send(Vec::new());
+        self.shared.queue().report = lines;
+        self.shared.filled.notify_one();
     }
 
     /// Events handed to the writing thread.
@@ -162,22 +266,33 @@ impl Output {
         self.written
     }
 
-    /// Events that found the queue full or the reader gone.
+    /// Events that found the queue full.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Resolves when nothing more can be written.
-    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
-        let closed = Arc::clone(&self.closed);
-        async move { closed.notify.notified().await }
+    /// Events that came when nothing more could be written: the reader was gone.
+    #[must_use]
+    pub const fn after_end(&self) -> u64 {
+        self.after_end
     }
 
-    /// Whether writing has failed, for a source that does not wait.
+    /// Resolves when nothing more can be written.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.notify.notified().await }
+    }
+
+    /// Whether nothing more can be written, for a source that does not wait.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.error.lock().is_ok_and(|error| error.is_some())
+        self.shared.is_gone()
+    }
+
+    /// Whether nothing more can be written, once.
+    pub fn has_just_closed(&mut self) -> bool {
+        self.is_closed() && !std::mem::replace(&mut self.said_end, true)
     }
 
     /// Writes `last`, then waits for the thread to write everything, at most for `limit`.
@@ -185,23 +300,18 @@ impl Output {
     pub fn finish(mut self, last: &[u8], limit: Duration) -> Written {
         let deadline = Instant::now() + limit;
         self.flush();
-        // What comes last says it all.
-        take(&self.report);
-        let mut last = last.to_vec();
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(last) {
-            if Instant::now() >= deadline {
-                return Written::Stalled;
-            }
-            last = back;
-            thread::sleep(Duration::from_millis(5));
-        }
-        let Self { queue, done, closed, .. } = self;
+        let mut queue = self.shared.queue();
+        // What comes last says it all, and is not so long that it has to wait for room.
+        queue.report.clear();
+        queue.push(&mut last.to_vec());
+        queue.ended = true;
         drop(queue);
-        match done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        self.shared.filled.notify_one();
+        match self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) => return Written::Stalled,
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
         }
-        match closed.error.lock().ok().and_then(|mut error| error.take()) {
+        match self.shared.error.lock().ok().and_then(|mut error| error.take()) {
             None => Written::All,
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Written::ReaderGone,
             Some(error) => Written::Failed(error),
@@ -209,8 +319,11 @@ impl Output {
     }
 }
 
-fn take(report: &Mutex<Vec<u8>>) -> Vec<u8> {
-    report.lock().map(|mut report| std::mem::take(&mut *report)).unwrap_or_default()
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.shared.queue().ended = true;
+        self.shared.filled.notify_one();
+    }
 }
 
 #[cfg(test)]
@@ -241,13 +354,16 @@ mod tests {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let reader = Gate { open: gate, taken: Arc::clone(&taken) };
         let mut output = Output::start(reader, WhenFull::Drop).unwrap();
-        let events = 3 * QUEUE_LEN as u64;
-        for _ in 0..events {
-            output.event(|batch| batch.extend_from_slice(b"event\n"));
+        // As small as the batches are, the whole queue is of use.
+        let event = [[b'e'; 1023].as_slice(), b"\n"].concat();
+        let fit = (QUEUE_LEN / event.len()) as u64;
+        for _ in 0..3 * fit {
+            output.event(|batch| batch.extend_from_slice(&event));
             output.flush();
         }
-        assert_eq!(output.written() + output.dropped(), events);
-        assert!(output.dropped() >= events - QUEUE_LEN as u64 - 1, "{}", output.dropped());
+        assert_eq!(output.written() + output.dropped(), 3 * fit);
+        let in_hand = (2 * BATCH_LEN / event.len()) as u64;
+        assert!((fit..=fit + in_hand).contains(&output.written()), "{}", output.written());
         let written = output.written();
         drop(open);
         assert!(matches!(output.finish(b"last\n", Duration::from_secs(10)), Written::All));
@@ -262,7 +378,7 @@ mod tests {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let reader = Gate { open: gate, taken: Arc::clone(&taken) };
         let mut output = Output::start(reader, WhenFull::Drop).unwrap();
-        for _ in 0..3 * QUEUE_LEN {
+        for _ in 0..1_000_000 {
             output.event(|batch| batch.extend_from_slice(b"event\n"));
             output.flush();
         }
@@ -276,9 +392,61 @@ mod tests {
         assert!(matches!(output.finish(b"", Duration::from_secs(10)), Written::All));
         let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
         let lines: Vec<&str> = taken.lines().collect();
-        assert_eq!(lines.len() as u64, written + 1, "{lines:?}");
-        // The batch in which the thread stood still comes first.
-        assert!(lines.iter().take(3).any(|line| *line == "report"), "{lines:?}");
+        assert_eq!(lines.len() as u64, written + 1, "{}", lines.len());
+        // The buffer in which the thread stood still comes first.
+        let first = lines.iter().position(|line| *line == "report").unwrap();
+        assert!(first <= 2 * BATCH_LEN / b"event\n".len(), "{first}");
+    }
+
+    #[test]
+    fn a_source_that_can_wait_loses_nothing() {
+        let (open, gate) = mpsc::channel::<()>();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let reader = Gate { open: gate, taken: Arc::clone(&taken) };
+        let mut output = Output::start(reader, WhenFull::Wait).unwrap();
+        let opens = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(open);
+        });
+        let event = [b'e'; 1024];
+        let events = 3 * (QUEUE_LEN / event.len()) as u64;
+        for _ in 0..events {
+            output.event(|batch| batch.extend_from_slice(&event));
+        }
+        output.flush();
+        assert_eq!((output.written(), output.dropped()), (events, 0));
+        assert!(matches!(output.finish(b"", Duration::from_secs(10)), Written::All));
+        opens.join().unwrap();
+        assert_eq!(taken.lock().unwrap().len(), 3 * QUEUE_LEN);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_not_a_slow_one() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for when_full in [WhenFull::Drop, WhenFull::Wait] {
+            let mut output = Output::start(Gone, when_full).unwrap();
+            output.event(|batch| batch.push(b'\n'));
+            output.flush();
+            while !output.is_closed() {
+                thread::yield_now();
+            }
+            for _ in 0..10 {
+                output.event(|_| panic!("nobody reads this"));
+                output.flush();
+            }
+            assert_eq!((output.written(), output.dropped(), output.after_end()), (1, 0, 10));
+            assert!(output.has_just_closed() && !output.has_just_closed());
+            assert!(matches!(output.finish(b"\n", Duration::from_secs(10)), Written::ReaderGone));
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A smaller ring might run full meanwhile.
 const LEAST_FOR_PAUSES: u32 = 1 << 20;
 
+/// The same if events have whole packets: those of 10 Gbit/s are 2.5 MB then, and come in bursts.
+const LEAST_FOR_PAUSES_WITH_PACKETS: u32 = 16 << 20;
+
 /// The ring buffer on the user's side.
 pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -33,18 +36,18 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes the ring of `bytes` bytes over for reading. Must run inside a tokio runtime.
+    /// Takes the ring of `bytes` bytes over for reading; `packets`: whether its events have packets. Must run inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// If the reactor refuses its file descriptor.
-    pub fn new(ring: RingBuf<MapData>, bytes: u32) -> io::Result<Self> {
+    pub fn new(ring: RingBuf<MapData>, bytes: u32, packets: bool) -> io::Result<Self> {
         // SAFETY: the map owns its file descriptor and keeps it open and the same for as long as the
         // `AsyncFd` that owns the map lives.
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         // Rounded up to a power of two by the loader.
         let capacity = bytes.next_power_of_two() as usize / EVENT_HEADER_LEN;
-        let pause = if bytes < LEAST_FOR_PAUSES { Duration::ZERO } else { PAUSE };
+        let pause = pause(bytes, packets);
         registered.map(|ring| Self { ring, capacity, pause, emptied: None }).map_err(|error| {
             let (_, error) = error.into_parts();
             error
@@ -83,5 +86,24 @@ impl Ring {
             let Some(item) = self.ring.get_mut().next() else { break };
             handle(&item);
         }
+    }
+}
+
+/// [`PAUSE`], if a ring of `bytes` bytes has room for what comes meanwhile.
+fn pause(bytes: u32, packets: bool) -> Duration {
+    let least = if packets { LEAST_FOR_PAUSES_WITH_PACKETS } else { LEAST_FOR_PAUSES };
+    if bytes < least { Duration::ZERO } else { PAUSE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_ring_with_room_lets_events_wait() {
+        assert_eq!(pause(1 << 19, false), Duration::ZERO);
+        assert_eq!(pause(1 << 20, false), PAUSE);
+        assert_eq!(pause(1 << 20, true), Duration::ZERO);
+        assert_eq!(pause(16 << 20, true), PAUSE);
     }
 }
