@@ -39,7 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1 << 17,
-            bytes: 54 << 20,
+            bytes: 58 << 20,
             silence: 30_000_000_000,
             application_data: false,
             per_interface: false,
