@@ -1,5 +1,5 @@
-//! bpf(2) without a library: programs of two instructions that pass every packet, and a test run whose every
-//! nanosecond is known. What such a program costs is what the kernel's harness costs.
+//! bpf(2) without a library: programs of ready instructions, among them those of two that pass every packet, and test
+//! runs whose every nanosecond is known. What a program of two costs is what the kernel's harness costs.
 
 use std::{
     io,
@@ -20,6 +20,11 @@ const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+/// Bytes of the verifier's log, and how many of its last lines an error shows.
+const LOG_LEN: u32 = 1 << 20;
+const LOG_LINES: usize = 9;
 
 /// `TC_ACT_UNSPEC`, for the 32 bits that a program answers with.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -71,6 +76,74 @@ fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long>
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TC.
+    Tc,
+    /// XDP; with `frags` also packets in fragments.
+    Xdp {
+        /// `BPF_F_XDP_HAS_FRAGS`.
+        frags: bool,
+    },
+}
+
+/// Loads a program of encoded instructions.
+///
+/// # Errors
+///
+/// If the kernel refuses; the message has the end of the verifier's log.
+pub fn load(kind: Kind, code: &[[u8; 8]]) -> Result<OwnedFd> {
+    let mut log = vec![0_u8; LOG_LEN as usize];
+    let (kind, flags) = match kind {
+        Kind::Tc => (BPF_PROG_TYPE_SCHED_CLS, 0),
+        Kind::Xdp { frags } => (BPF_PROG_TYPE_XDP, if frags { BPF_F_XDP_HAS_FRAGS } else { 0 }),
+    };
+    let mut attributes = Load {
+        kind,
+        instructions: u32::try_from(code.len())?,
+        code: code.as_ptr().addr() as u64,
+        licence: c"MIT".as_ptr().addr() as u64,
+        log_level: 1,
+        log_size: LOG_LEN,
+        log: log.as_mut_ptr().addr() as u64,
+        flags,
+        ..Load::default()
+    };
+    let loaded = bpf(BPF_PROG_LOAD, &mut attributes).with_context(|| {
+        let log = String::from_utf8_lossy(&log);
+        log.trim_end_matches('\0').lines().rev().take(LOG_LINES).collect::<Vec<_>>().join("\n")
+    })?;
+    // SAFETY: the kernel has just made it for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(loaded)?) })
+}
+
+/// What a test run told.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// What the program returned, the last time.
+    pub verdict: u32,
+    /// ns a run, by the kernel.
+    pub nanoseconds: u32,
+}
+
+/// Runs a program on a packet `repeat` times.
+///
+/// # Errors
+///
+/// What the kernel says, if it does not take the packet for example.
+pub fn run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<Answer> {
+    let mut attributes = Run {
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        data_size_in: u32::try_from(packet.len()).map_err(io::Error::other)?,
+        data_in: packet.as_ptr().addr() as u64,
+        repeat,
+        ..Run::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut attributes)?;
+    Ok(Answer { verdict: attributes.answer, nanoseconds: attributes.duration })
+}
+
 /// Loads a program that passes every packet: `r0 = VERDICT; exit`.
 ///
 /// # Errors
@@ -78,19 +151,9 @@ fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long>
 /// If the kernel refuses, for lack of privileges for example.
 pub fn trivial_pass(xdp: bool) -> Result<OwnedFd> {
     let (kind, verdict) =
-        if xdp { (BPF_PROG_TYPE_XDP, XDP_PASS) } else { (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_UNSPEC) };
+        if xdp { (Kind::Xdp { frags: false }, XDP_PASS) } else { (Kind::Tc, TC_ACT_UNSPEC) };
     // BPF_ALU | BPF_MOV | BPF_K on r0, and BPF_JMP | BPF_EXIT.
-    let code = [0xb4 | (u64::from(verdict) << 32), 0x95];
-    let mut attributes = Load {
-        kind,
-        instructions: 2,
-        code: code.as_ptr().addr() as u64,
-        licence: c"MIT".as_ptr().addr() as u64,
-        ..Load::default()
-    };
-    let loaded = bpf(BPF_PROG_LOAD, &mut attributes).context("load a program that passes")?;
-    // SAFETY: the kernel has just made it for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(loaded)?) })
+    load(kind, &[0xb4 | (u64::from(verdict) << 32), 0x95].map(u64::to_ne_bytes))
 }
 
 /// Attaches a program that passes every packet to an interface of this thread's namespace, at XDP or at TC's ingress,
@@ -118,18 +181,11 @@ pub fn attach_trivial(xdp: bool, interface: u32) -> Result<OwnedFd> {
 ///
 /// If the kernel does not take the packet, or the verdict is not to pass it.
 pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> Result<Duration> {
-    let mut attributes = Run {
-        program: u32::try_from(program.as_raw_fd())?,
-        data_size_in: u32::try_from(packet.len())?,
-        data_in: packet.as_ptr().addr() as u64,
-        repeat,
-        ..Run::default()
-    };
     let before = thread_cpu();
-    bpf(BPF_PROG_TEST_RUN, &mut attributes)
-        .with_context(|| format!("test run with {} bytes", packet.len()))?;
+    let answer = run(program, packet, repeat);
     let time = thread_cpu().saturating_sub(before);
-    let verdict = attributes.answer;
+    let Answer { verdict, .. } =
+        answer.with_context(|| format!("test run with {} bytes", packet.len()))?;
     anyhow::ensure!(matches!(verdict, TC_ACT_UNSPEC | XDP_PASS), "verdict {verdict}");
     Ok(time)
 }
