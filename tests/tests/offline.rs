@@ -23,6 +23,8 @@ use tls_sniff_tests::{
     tshark, workspace_root,
 };
 
+#[path = "offline/config.rs"]
+mod config;
 #[path = "offline/filters.rs"]
 mod filters;
 #[path = "offline/full_disk.rs"]
@@ -64,6 +66,11 @@ fn main() -> ExitCode {
         test("expressions_that_are_refused", &[Need::Tool("tcpdump")], usage::bad_expressions),
         test("captures_that_cannot_be_written", &[], usage::unwritable),
         test("capture_onto_a_full_disk", FULL_DISK, full_disk::full_disk),
+        test(
+            "a_configuration_file_counts_and_is_checked",
+            &[Need::Tool("tcpdump")],
+            config::checked,
+        ),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

@@ -1,7 +1,8 @@
 //! tls-sniff: live TLS handshakes from the kernel to JSON lines.
 //!
 //! ```text
-//!  cli, run      arguments → run → exit code
+//!  cli, config   arguments and a file → options       manual  completions, man pages
+//!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
@@ -15,8 +16,10 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
+mod check;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod dedup;
 mod digits;
@@ -27,6 +30,7 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+mod manual;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;
@@ -40,4 +44,5 @@ pub mod sink;
 pub mod source;
 pub mod tls;
 
+pub use manual::{Shell, completions, man_pages};
 pub use run::main;
