@@ -29,6 +29,8 @@ mod config;
 mod filters;
 #[path = "offline/full_disk.rs"]
 mod full_disk;
+#[path = "offline/manual.rs"]
+mod manual;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
             &[Need::Tool("tcpdump")],
             config::checked,
         ),
+        test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
+        test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

@@ -129,7 +129,7 @@ pub(crate) struct Cli {
     pub(crate) capture: CaptureFlags,
 }
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   tls-sniff                          every handshake on this host
   tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc

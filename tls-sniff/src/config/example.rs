@@ -1,77 +1,50 @@
-//! The commented example: every key with its flag's help and its default.
+//! The commented example, packaging/config.toml: every key with its flag's help and its default.
 
 use std::fmt::Write as _;
 
-use clap::{Arg, CommandFactory as _};
-
-use super::keys::{self, Class, Key, Options, Takes};
-use crate::cli::Cli;
+use super::entries::{Entry, entries};
 
 const HEAD: &str = "\
 # Configuration of tls-sniff: what its flags say can stand here.
 #
 # The keys are the names of the long flags (with - or _). A flag on the command line replaces the key of
 # its name, and the keys that it does not go with. `tls-sniff check-config` tells what is wrong in a file,
-# or what it selects. On SIGHUP tls-sniff reads it again; keys that need a restart must
-# then be as they were. What is commented out is the default, or an example where there is none.
+# or what it selects. On SIGHUP tls-sniff reads it again; keys that need a restart must then be as they
+# were. What is commented out is the default, or an example where there is none.
 ";
 
 /// The width of comments.
 const WIDTH: usize = 110;
 
-/// The example file. It is in packaging/, and a test compares.
-pub(crate) fn example() -> String {
-    let options = Options::of(Cli::command());
+pub(super) fn example() -> String {
     let mut text = HEAD.to_owned();
     let mut heading = None;
-    for arg in options.all() {
-        let Some(key) = keys::known(keys::key_of(arg)) else { continue };
-        if matches!(key.class, Class::CommandLineOnly(_)) {
-            continue;
+    for entry in entries() {
+        if entry.heading != heading {
+            let _infallible = writeln!(text, "\n\n## {}", entry.heading.as_deref().unwrap_or(""));
         }
-        if arg.get_help_heading() != heading {
-            heading = arg.get_help_heading();
-            let _infallible = write!(text, "\n\n## {}\n", heading.unwrap_or_default());
-        }
-        text += &entry(arg, key);
+        text += &commented(&entry);
+        heading = entry.heading;
     }
     text
 }
 
-fn entry(arg: &Arg, key: &Key) -> String {
-    let mut text = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let values = arg.get_possible_values();
-    let values: Vec<&str> = values.iter().map(|value| value.get_name()).collect();
-    if keys::takes(arg) == Takes::Word && !values.is_empty() {
-        text += &format!(" [{}]", values.join(", "));
+fn commented(entry: &Entry) -> String {
+    let mut comment = entry.help.clone();
+    if !entry.values.is_empty() {
+        comment += &format!(" [{}]", entry.values.join(", "));
     }
-    text += if key.class == Class::Restart { ". Needs a restart." } else { "." };
-    let value = default(arg).unwrap_or_else(|| {
-        text += " For example:";
-        key.sample.to_owned()
+    comment += if entry.needs_restart { ". Needs a restart." } else { "." };
+    let value = entry.default.as_deref().unwrap_or_else(|| {
+        comment += " For example:";
+        entry.sample
     });
-    let mut entry = String::from("\n");
-    for line in wrapped(&text) {
-        let _infallible = writeln!(entry, "# {line}");
+    let mut text = String::from("\n");
+    for line in wrapped(&comment) {
+        let _infallible = writeln!(text, "# {line}");
     }
-    let _infallible = writeln!(entry, "#{} = {value}", key.name);
-    entry
-}
-
-/// The default in TOML, if there is one that does not depend on other things.
-fn default(arg: &Arg) -> Option<String> {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let values: Vec<String> =
-        arg.get_default_values().iter().map(|it| it.to_string_lossy().into_owned()).collect();
-    match (keys::takes(arg), values.first()) {
-        (Takes::Switch, _) => Some("false".to_owned()),
-        (_, None) => None,
-        (_, Some(_)) if keys::is_list(arg) => {
-            Some(format!("[{}]", values.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", ")))
-        }
-        (Takes::Number, Some(value)) => Some(value.clone()),
-        (_, Some(value)) => Some(quoted(value)),
-    }
+    let _infallible = writeln!(text, "#{} = {value}", entry.name);
+    text
 }
 
 fn wrapped(text: &str) -> Vec<String> {

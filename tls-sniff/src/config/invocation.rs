@@ -53,6 +53,7 @@ impl Invocation {
     }
 
     /// The file that `--config` names.
+    #[cfg(test)]
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }

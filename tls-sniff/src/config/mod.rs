@@ -5,13 +5,15 @@
 //!                  keys: which there are, by clap; what a reload may change       ├► invocation ─► clap ─► Cli
 //!  command line: which flags it has ──────────────────────────────────────────────┘
 //!    change: what differs between two texts of one file, and whether a reload can change that
-//!    example: every key with its help, for packaging
+//!    entries: every key with its help, for the man page and the example in packaging/
 //! ```
 //!
 //! The keys are the names of clap's long flags, so a flag that is added has its key.
 
+#[cfg(test)]
 mod change;
 mod document;
+mod entries;
 #[cfg(test)]
 mod example;
 mod fault;
@@ -22,4 +24,7 @@ mod outputs;
 mod tests;
 
 pub use self::fault::{ConfigError, Fault, Flaw, Position};
-pub(crate) use self::invocation::Invocation;
+pub(crate) use self::{
+    entries::{Entry, entries},
+    invocation::Invocation,
+};
