@@ -25,18 +25,21 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llv
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 19] = [
+const TEST_PROGRAMS: [(&str, &str); 22] = [
+    ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
     ("dumpcap", "wireshark-common"),
     ("ethtool", "ethtool"),
+    ("groff", "groff-base"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
