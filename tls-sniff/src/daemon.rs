@@ -111,7 +111,7 @@ pub async fn run(mut options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let counters = programs.take_counters()?;
     let dedup = options.pipeline.dedup && options.selection.sees_twice(&found);
-    let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
+    let pipeline = Pipeline::start(options.pipeline, sinks.open(WhenFull::Drop)?)?;
     let mut live = Live {
         selection: options.selection,
         attacher: Attacher::new(programs, options.attach),

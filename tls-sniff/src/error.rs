@@ -67,6 +67,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// An output cannot be opened.
+    #[error(transparent)]
+    Sink(#[from] crate::sink::open::OutputError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -101,6 +104,7 @@ impl Error {
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
             Self::Write(error) => error.is_wrong_usage(),
+            Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
             _ => false,
         }
@@ -129,6 +133,7 @@ impl Error {
             Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sink(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }
