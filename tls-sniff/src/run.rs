@@ -14,7 +14,7 @@ use tracing_subscriber::{
 
 use crate::{
     attach, attacher, check,
-    cli::{Cli, Format, Inner},
+    cli::{Cli, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     error::Error,
@@ -23,7 +23,7 @@ use crate::{
     manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::{Formatter, capture::CaptureOptions, text::Columns},
+    sink::capture::CaptureOptions,
 };
 
 /// clap's exit code for it.
@@ -71,11 +71,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
         }
     }
-    let formatter = match cli.format(io::stdout().is_terminal()) {
-        Format::Text => Some(Formatter::Text(Columns::default())),
-        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
-        Format::None => None,
-    };
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -85,14 +81,14 @@ fn run(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: if formatter.is_some() { &events } else { &[] },
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
-    let sinks = Sinks { formatter, capture };
+    let sinks = Sinks { outputs, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),
