@@ -27,6 +27,9 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+mod log;
+mod manual;
+pub mod notify;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;
@@ -40,4 +43,5 @@ pub mod sink;
 pub mod source;
 pub mod tls;
 
+pub use manual::{Shell, completions, man_pages};
 pub use run::main;

@@ -8,9 +8,6 @@ use std::{
 
 use clap::Parser as _;
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
     attach,
@@ -19,6 +16,7 @@ use crate::{
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
+    log,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::{Formatter, capture::CaptureOptions, text::Columns},
@@ -33,7 +31,7 @@ pub fn main() -> ExitCode {
     // clap prints help and usage errors itself, and exits with 0 or 2.
     let cli = Cli::parse();
     cli.refuse_contradictions();
-    start_log(&cli);
+    log::start(log_level(&cli));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,19 +113,10 @@ fn selection(names: &[String]) -> Selection {
     }
 }
 
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
+const fn log_level(cli: &Cli) -> Level {
+    match (cli.quiet, cli.verbose) {
         (true, _) => Level::WARN,
         (false, false) => Level::INFO,
         (false, true) => Level::DEBUG,
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    }
 }
