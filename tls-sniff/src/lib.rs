@@ -1,7 +1,8 @@
 //! tls-sniff: live TLS handshakes from the kernel to JSON lines.
 //!
 //! ```text
-//!  cli, run      arguments → run → exit code
+//!  cli, config   arguments and a file → options       manual  completions, man pages
+//!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
 //!  attacher      its other process: what needs capabilities
 //!   load, attach the kernel programs           interfaces  which interfaces there are
@@ -17,8 +18,10 @@
 
 pub mod attach;
 pub mod attacher;
+mod check;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod dedup;
 mod digits;

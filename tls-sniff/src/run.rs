@@ -1,22 +1,23 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
 use std::{
+    env,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use clap::Parser as _;
 use tracing::Level;
 
 use crate::{
-    attach, attacher,
+    attach, attacher, check,
     cli::{Cli, Format, Inner},
+    config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
-    log,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::{Formatter, capture::CaptureOptions, text::Columns},
@@ -28,26 +29,44 @@ const WRONG_USAGE: u8 = 2;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap prints help and usage errors itself, and exits with 0 or 2.
-    let cli = Cli::parse();
-    cli.refuse_contradictions();
-    log::start(log_level(&cli));
+    let invocation = Invocation::new(env::args_os().collect());
+    let cli = match invocation.read() {
+        Ok((cli, _)) => cli,
+        // clap prints help and usage errors itself, and exits with 0 or 2.
+        Err(ConfigError::Usage(error)) => error.exit(),
+        Err(error) => {
+            log::start(Level::INFO);
+            return failed(&error.into());
+        }
+    };
+    log::start(cli.log_level());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            if let Some(hint) = error.hint() {
-                tracing::error!("hint: {hint}");
-            }
-            if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
-        }
+        Err(error) => failed(&error),
     }
 }
 
+fn failed(error: &Error) -> ExitCode {
+    for line in error.to_string().lines() {
+        tracing::error!("{line}");
+    }
+    if let Some(hint) = error.hint() {
+        tracing::error!("hint: {hint}");
+    }
+    if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+}
+
 fn run(cli: Cli) -> Result<(), Error> {
-    if let Some(Inner::ClsactGuard { owner }) = cli.inner {
-        return attach::run_guard(owner)
-            .map_err(|source| Error::Process { what: "remove clsact filters", source });
+    match cli.inner {
+        None => {}
+        Some(Inner::ClsactGuard { owner }) => {
+            return attach::run_guard(owner)
+                .map_err(|source| Error::Process { what: "remove clsact filters", source });
+        }
+        Some(Inner::CheckConfig { file }) => return check::config(&file, &mut io::stdout()),
+        Some(Inner::Completions { shell }) => {
+            return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
+        }
     }
     let formatter = match cli.format(io::stdout().is_terminal()) {
         Format::Text => Some(Formatter::Text(Columns::default())),
@@ -105,12 +124,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
-}
-
-const fn log_level(cli: &Cli) -> Level {
-    match (cli.quiet, cli.verbose) {
-        (true, _) => Level::WARN,
-        (false, false) => Level::INFO,
-        (false, true) => Level::DEBUG,
-    }
 }

@@ -28,13 +28,15 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 25] = [
+const TEST_PROGRAMS: [(&str, &str); 28] = [
+    ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("dumpcap", "wireshark-common"),
     ("ethtool", "ethtool"),
+    ("groff", "groff-base"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("journalctl", "systemd"),
@@ -44,6 +46,7 @@ const TEST_PROGRAMS: [(&str, &str); 25] = [
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
     ("systemctl", "systemd"),
