@@ -32,7 +32,9 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+mod log;
 mod manual;
+pub mod notify;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;

@@ -8,9 +8,6 @@ use std::{
 };
 
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
     attach, attacher, check,
@@ -20,7 +17,7 @@ use crate::{
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
-    manual,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::capture::CaptureOptions,
@@ -38,11 +35,11 @@ pub fn main() -> ExitCode {
         // clap prints help and usage errors itself, and exits with 0 or 2.
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
-            start_log(Level::INFO);
+            log::start(Level::INFO);
             return failed(&error.into());
         }
     };
-    start_log(cli.log_level());
+    log::start(cli.log_level());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -123,16 +120,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
-}
-
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(level: Level) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }
