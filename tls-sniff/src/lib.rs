@@ -34,6 +34,7 @@ pub mod privilege;
 pub mod reassembly;
 pub mod recorder;
 mod run;
+pub mod sandbox;
 pub mod selection;
 pub mod session;
 pub mod sink;
