@@ -1,6 +1,7 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod doctor;
 mod filter;
 mod handshake;
 
@@ -16,6 +17,7 @@ use clap::{
 };
 use tls_sniff_common::config;
 
+pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
 use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
@@ -145,6 +147,11 @@ pub(crate) enum Inner {
     /// Removes clsact filters when its parent has ended (started by tls-sniff itself)
     #[command(hide = true)]
     ClsactGuard { owner: OwnerHandle },
+
+    /// Tells what this kernel, these privileges and these interfaces allow, and what to do about the rest
+    ///
+    /// Nothing is attached or changed. Exit code 0 if a live capture works, 1 if not.
+    Doctor(DoctorFlags),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod daemon;
 pub mod dedup;
 mod digits;
+pub mod doctor;
 pub mod ending;
 pub mod error;
 pub mod filter;

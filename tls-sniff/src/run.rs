@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 use tracing_subscriber::{
     filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
@@ -14,8 +15,9 @@ use tracing_subscriber::{
 
 use crate::{
     attach,
-    cli::{Cli, Format, Inner},
+    cli::{Cli, DoctorFlags, DoctorFormat, Format, Inner},
     daemon::{self, LiveOptions, Selection},
+    doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
@@ -35,7 +37,7 @@ pub fn main() -> ExitCode {
     cli.refuse_contradictions();
     start_log(&cli);
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error}");
             if let Some(hint) = error.hint() {
@@ -46,11 +48,36 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
-    if let Some(Inner::ClsactGuard { owner }) = cli.inner {
-        return attach::run_guard(owner)
-            .map_err(|source| Error::Process { what: "remove clsact filters", source });
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match &cli.inner {
+        Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source })
+            .map(|()| ExitCode::SUCCESS),
+        Some(Inner::Doctor(flags)) => examine(flags),
+        None => watch(cli).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// `tls-sniff doctor`
+fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
+    let options = DoctorOptions { selection: selection(&flags.interface) };
+    let report = runtime()?.block_on(doctor::examine(&options))?;
+    match flags.format {
+        DoctorFormat::Text => write!(io::stdout(), "{report}"),
+        DoctorFormat::Json => report.write_json(io::stdout()),
+    }
+    .map_err(Error::Output)?;
+    Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process { what: "start the runtime", source })
+}
+
+fn watch(cli: Cli) -> Result<(), Error> {
     let formatter = match cli.format(io::stdout().is_terminal()) {
         Format::Text => Some(Formatter::Text(Columns::default())),
         Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
@@ -80,10 +107,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         count: cli.count,
         dedup: !cli.no_dedup,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Process { what: "start the runtime", source })?;
+    let runtime = runtime()?;
     if let Some(path) = cli.read {
         let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
         return runtime.block_on(offline::run(path, options, sinks));

@@ -232,10 +232,11 @@ mod tests {
             plan.writes_beside(file);
             plan.directories
         };
-        assert_eq!(directories(&one.join("new")), [one.clone()]);
-        assert_eq!(directories(&one.join("link")), [one.clone(), two.clone()]);
-        assert_eq!(directories(&one.join("%Y/%m.pcap")), [one.clone()]);
-        assert_eq!(directories(&one.join("%H.pcap")), [one]);
+        let one_alone = std::slice::from_ref(&one);
+        assert_eq!(directories(&one.join("new")), one_alone);
+        assert_eq!(directories(&one.join("%Y/%m.pcap")), one_alone);
+        assert_eq!(directories(&one.join("%H.pcap")), one_alone);
+        assert_eq!(directories(&one.join("link")), [one, two.clone()]);
         assert_eq!(directories(Path::new("x")), [std::env::current_dir().unwrap()]);
         let mut plan = Plan::default();
         plan.writes_beside(&two.join("a"));
