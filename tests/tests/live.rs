@@ -16,6 +16,8 @@ mod backpressure;
 mod captures;
 #[path = "live/dedup.rs"]
 mod dedup;
+#[path = "live/doctor.rs"]
+mod doctor;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -144,6 +146,16 @@ fn main() -> ExitCode {
             "least_capabilities_suffice",
             &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
             output::least_capabilities,
+        ),
+        test(
+            "doctor_tells_what_there_is",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],
+            doctor::tells_what_there_is,
+        ),
+        test(
+            "doctor_tells_why_not",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
+            doctor::tells_why_not,
         ),
         test("count_stops_after_so_many", NETWORK, output::count),
         test("interrupt_prints_stats", NETWORK, output::interrupt),
