@@ -12,6 +12,7 @@
 //! | [`netns`], [`veth`], [`middle`] | network namespaces, two of them joined by a veth pair, three in a row |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | `inject` | system calls put into another process from outside |
 //! | [`baseline`] | committed figures, and comparing with them |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
@@ -28,6 +29,8 @@ pub mod conversation;
 pub mod figures;
 pub mod frame;
 pub mod fuzz;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 pub mod libpcap;
 pub mod measure;
 pub mod middle;

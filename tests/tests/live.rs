@@ -30,6 +30,8 @@ mod outcomes;
 mod output;
 #[path = "live/replay.rs"]
 mod replay;
+#[path = "live/sandbox.rs"]
+mod sandbox;
 #[path = "live/segments.rs"]
 mod segments;
 #[path = "live/tap.rs"]
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
             &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
             output::least_capabilities,
         ),
+        test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
         test(
             "doctor_tells_what_there_is",
             &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],

@@ -4,6 +4,7 @@ mod capture;
 mod doctor;
 mod filter;
 mod handshake;
+mod sandbox;
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use clap::{
 use tls_sniff_common::config;
 
 pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
+use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, sandbox::SandboxFlags};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
@@ -126,6 +127,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
 }
 
 const EXAMPLES: &str = "\

@@ -8,6 +8,7 @@ use crate::{
     interfaces::InterfaceError,
     load::LoadError,
     privilege::MissingPrivilege,
+    sandbox::SandboxError,
     source::file::CaptureError,
 };
 
@@ -67,6 +68,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// The sandbox was not entered.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -129,6 +133,7 @@ impl Error {
             Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sandbox(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }
