@@ -19,7 +19,9 @@ use clap::{
 use tls_sniff_common::config;
 
 pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, sandbox::SandboxFlags};
+use self::{
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, sandbox::SandboxFlags,
+};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,

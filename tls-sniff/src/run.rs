@@ -15,8 +15,9 @@ use tracing_subscriber::{
 
 use crate::{
     attach,
+    attacher::{self, Selection},
     cli::{Cli, DoctorFlags, DoctorFormat, Format, Inner},
-    daemon::{self, LiveOptions, Selection},
+    daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
@@ -60,7 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
 
 /// `tls-sniff doctor`
 fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
-    let options = DoctorOptions { selection: selection(&flags.interface) };
+    let options = DoctorOptions { selection: Selection::of(&flags.interface) };
     let report = runtime()?.block_on(doctor::examine(&options))?;
     match flags.format {
         DoctorFormat::Text => write!(io::stdout(), "{report}"),
@@ -68,13 +69,6 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
     }
     .map_err(Error::Output)?;
     Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn runtime() -> Result<Runtime, Error> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Process { what: "start the runtime", source })
 }
 
 fn watch(cli: Cli) -> Result<(), Error> {
@@ -107,36 +101,33 @@ fn watch(cli: Cli) -> Result<(), Error> {
         count: cli.count,
         dedup: !cli.no_dedup,
     };
-    let runtime = runtime()?;
     if let Some(path) = cli.read {
         let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
-        return runtime.block_on(offline::run(path, options, sinks));
+        return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let options = LiveOptions {
-        selection: selection(&cli.interface),
-        attach,
-        load: LoadOptions {
-            capture_len: cli.payload_bytes,
-            snaplen: cli.capture.snaplen(),
-            filter,
-            expression,
-            ring_len: cli.ring_bytes,
-            xdp: attach.ingress == attach::IngressHook::Xdp,
-            tap: attach.tap != attach::Tap::No,
-            ..LoadOptions::default()
-        },
-        pipeline,
-        stats_interval: cli.stats_interval.map(Duration::from_secs),
+    let load = LoadOptions {
+        capture_len: cli.payload_bytes,
+        snaplen: cli.capture.snaplen(),
+        filter,
+        expression,
+        ring_len: cli.ring_bytes,
+        xdp: attach.ingress == attach::IngressHook::Xdp,
+        tap: attach.tap != attach::Tap::No,
+        ..LoadOptions::default()
     };
-    runtime.block_on(daemon::run(options, sinks))
+    let selection = Selection::of(&cli.interface);
+    // Before there is a runtime: it forks.
+    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let options = LiveOptions { pipeline, stats_interval };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
-fn selection(names: &[String]) -> Selection {
-    if names.iter().any(|name| name == "any") {
-        Selection::Any
-    } else {
-        Selection::Named(names.iter().cloned().collect())
-    }
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process { what: "start the runtime", source })
 }
 
 /// Log messages go to stderr, as lines that a person reads and journald stamps.

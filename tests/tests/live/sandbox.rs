@@ -87,9 +87,7 @@ mod taken_over {
 
     /// Opening a file that only root may read, sockets, another program, a signal to somebody else: each of them as if
     /// the daemon's code did it.
-    fn attempts(
-        taken: &Taken,
-    ) -> Result<Vec<(&'static str, std::result::Result<u64, Errno>)>> {
+    fn attempts(taken: &Taken) -> Result<Vec<(&'static str, std::result::Result<u64, Errno>)>> {
         let number = |number: i32| Number(u64::from(number.unsigned_abs()));
         let open = taken.call(
             libc::SYS_openat,

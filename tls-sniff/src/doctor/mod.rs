@@ -11,7 +11,7 @@ mod report;
 use std::{error::Error as StdError, io};
 
 use crate::{
-    daemon::Selection,
+    attacher::Selection,
     error::Error,
     interfaces::{Interface, Interfaces},
 };
@@ -35,7 +35,7 @@ pub async fn examine(options: &DoctorOptions) -> Result<Report, Error> {
     let interfaces = Interfaces::open()?;
     let found = interfaces.list().await?;
     let mut watchable = false;
-    for interface in found.iter().filter(|interface| wants(&options.selection, interface)) {
+    for interface in found.iter().filter(|interface| options.selection.wants(interface)) {
         watchable |= interface.link.is_ok();
         findings.extend(interface::examine(interface, interfaces.handle()).await);
     }
@@ -51,13 +51,6 @@ pub async fn examine(options: &DoctorOptions) -> Result<Report, Error> {
         );
     }
     Ok(Report { findings })
-}
-
-fn wants(selection: &Selection, interface: &Interface) -> bool {
-    match selection {
-        Selection::Any => interface.up,
-        Selection::Named(names) => names.contains(&interface.name),
-    }
 }
 
 /// Names that no interface has.

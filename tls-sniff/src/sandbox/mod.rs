@@ -45,36 +45,30 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Takes note that a file of this name will be opened again, or others beside it: its directory is one to write
-    /// in, and if the file is a symbolic link, that of the file it leads to. Of a directory that strftime fills in,
-    /// all that is beneath the part before the first `%`.
-    pub fn writes_beside(&mut self, file: &Path) {
-        add_directories(&mut self.directories, file);
+    /// Takes note that files in `directory` will be renewed. Of one that strftime fills in, all that is beneath the
+    /// part before the first `%`.
+    pub fn writes_in(&mut self, directory: &Path) {
+        let fixed = |part: &&Path| !part.as_os_str().as_encoded_bytes().contains(&b'%');
+        add(&mut self.directories, directory.ancestors().find(fixed).unwrap_or(Path::new("")));
     }
 
-    /// Takes note that a file of this name will be read again, also when another has taken its place.
+    /// Takes note that a file of this name will be read again, also when another has taken its place. A symbolic link
+    /// leads to where it leads now.
     pub fn reads_again(&mut self, file: &Path) {
-        add_directories(&mut self.readable, file);
-    }
-}
-
-fn add_directories(directories: &mut Vec<PathBuf>, file: &Path) {
-    let target = file.canonicalize().ok();
-    for file in [Some(file), target.as_deref()].into_iter().flatten() {
-        let directory = directory(file);
-        if !directories.contains(&directory) {
-            directories.push(directory);
+        let target = file.canonicalize().ok();
+        for file in [Some(file), target.as_deref()].into_iter().flatten() {
+            add(&mut self.readable, file.parent().unwrap_or(file));
         }
     }
 }
 
-/// The directory that `file` lies in, or will.
-fn directory(file: &Path) -> PathBuf {
-    let fixed = |directory: &&Path| !directory.as_os_str().as_encoded_bytes().contains(&b'%');
-    let directory = file.ancestors().skip(1).find(fixed).unwrap_or(Path::new(""));
+fn add(directories: &mut Vec<PathBuf>, directory: &Path) {
     let here = directory.as_os_str().is_empty();
     let directory = if here { Path::new(".") } else { directory };
-    directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    if !directories.contains(&directory) {
+        directories.push(directory);
+    }
 }
 
 /// How much the operator insists.
@@ -219,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_those_that_files_come_to_lie_in() {
+    fn directories_are_those_that_files_are_or_will_be_in() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().canonicalize().unwrap();
         let (one, two) = (folder.join("one"), folder.join("two"));
@@ -227,21 +221,15 @@ mod tests {
         fs::create_dir(&two).unwrap();
         fs::write(two.join("target"), "").unwrap();
         std::os::unix::fs::symlink(two.join("target"), one.join("link")).unwrap();
-        let directories = |file: &Path| {
-            let mut plan = Plan::default();
-            plan.writes_beside(file);
-            plan.directories
-        };
-        let one_alone = std::slice::from_ref(&one);
-        assert_eq!(directories(&one.join("new")), one_alone);
-        assert_eq!(directories(&one.join("%Y/%m.pcap")), one_alone);
-        assert_eq!(directories(&one.join("%H.pcap")), one_alone);
-        assert_eq!(directories(&one.join("link")), [one, two.clone()]);
-        assert_eq!(directories(Path::new("x")), [std::env::current_dir().unwrap()]);
         let mut plan = Plan::default();
-        plan.writes_beside(&two.join("a"));
-        plan.writes_beside(&two.join("b"));
-        assert_eq!(plan.directories, [two]);
+        for directory in [&two, &one.join("%Y/%m"), &one, &two.join("../one"), &one.join("x%H")] {
+            plan.writes_in(directory);
+        }
+        assert_eq!(plan.directories, [two.clone(), one.clone()]);
+        for file in [Path::new("x"), &one.join("new"), &one.join("link")] {
+            plan.reads_again(file);
+        }
+        assert_eq!(plan.readable, [std::env::current_dir().unwrap(), one, two]);
     }
 
     #[test]
