@@ -81,6 +81,9 @@ pub enum Error {
     /// The sandbox was not entered.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// An output cannot be opened.
+    #[error(transparent)]
+    Sink(#[from] crate::sink::open::OutputError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -116,6 +119,7 @@ impl Error {
         match self {
             Self::Attacher(failure) => failure.is_wrong_usage,
             Self::Write(error) => error.is_wrong_usage(),
+            Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
             _ => false,
         }
@@ -151,6 +155,7 @@ impl Error {
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
             Self::Sandbox(error) => Some(error.hint()),
+            Self::Sink(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

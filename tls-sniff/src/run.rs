@@ -16,7 +16,7 @@ use tracing_subscriber::{
 use crate::{
     attach,
     attacher::{self, Selection},
-    cli::{Cli, DoctorFlags, DoctorFormat, Format, Inner},
+    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
@@ -24,7 +24,7 @@ use crate::{
     load::LoadOptions,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::{Formatter, capture::CaptureOptions, text::Columns},
+    sink::capture::CaptureOptions,
 };
 
 /// clap's exit code for it.
@@ -72,11 +72,7 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
 }
 
 fn watch(cli: Cli) -> Result<(), Error> {
-    let formatter = match cli.format(io::stdout().is_terminal()) {
-        Format::Text => Some(Formatter::Text(Columns::default())),
-        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
-        Format::None => None,
-    };
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -86,14 +82,14 @@ fn watch(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: if formatter.is_some() { &events } else { &[] },
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
-    let sinks = Sinks { formatter, capture };
+    let sinks = Sinks { outputs, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),
@@ -101,8 +97,10 @@ fn watch(cli: Cli) -> Result<(), Error> {
         count: cli.count,
         dedup: !cli.no_dedup,
     };
+    let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
+        let options =
+            OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
     let load = LoadOptions {
@@ -119,7 +117,7 @@ fn watch(cli: Cli) -> Result<(), Error> {
     // Before there is a runtime: it forks.
     let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval };
+    let options = LiveOptions { pipeline, stats_interval, sandbox };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
