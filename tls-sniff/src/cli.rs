@@ -1,9 +1,11 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod doctor;
 mod filter;
 mod handshake;
 mod output;
+mod sandbox;
 
 use std::{
     fs,
@@ -16,8 +18,10 @@ use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
+pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
 use self::{
     capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+    sandbox::SandboxFlags,
 };
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
@@ -138,6 +142,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -173,6 +180,11 @@ pub(crate) enum Inner {
         /// Which
         shell: Shell,
     },
+
+    /// Tells what this kernel, these privileges and these interfaces allow, and what to do about the rest
+    ///
+    /// Nothing is attached or changed. Exit code 0 if a live capture works, 1 if not.
+    Doctor(DoctorFlags),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

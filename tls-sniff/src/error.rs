@@ -10,6 +10,7 @@ use crate::{
     interfaces::InterfaceError,
     load::LoadError,
     privilege::MissingPrivilege,
+    sandbox::SandboxError,
     source::file::CaptureError,
 };
 
@@ -81,6 +82,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// The sandbox was not entered.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// An output cannot be opened.
     #[error(transparent)]
     Sink(#[from] crate::sink::open::OutputError),
@@ -156,6 +160,7 @@ impl Error {
             }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sandbox(error) => Some(error.hint()),
             Self::Sink(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }

@@ -30,6 +30,7 @@ use crate::{
         PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
     },
     recorder::{OwnedPacket, Recorder},
+    sandbox::Plan,
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
@@ -117,9 +118,10 @@ impl Sinks {
         when_full: WhenFull,
     ) -> Result<OpenSinks, Error> {
         let open = |capture| OpenCapture::open(capture, when_full);
+        let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
         let outputs = open_all(self.outputs, &*connector, when_full)?;
-        Ok(OpenSinks { outputs, capture, connector, when_full })
+        Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }
 }
 
@@ -127,6 +129,8 @@ impl Sinks {
 pub struct OpenSinks {
     outputs: Vec<OpenOutput>,
     capture: Option<OpenCapture>,
+    /// Whose file is read as it grows.
+    keylog: Option<PathBuf>,
     connector: Box<Connector>,
     when_full: WhenFull,
 }
@@ -137,6 +141,15 @@ impl OpenSinks {
     pub fn directories(&self) -> Vec<PathBuf> {
         let of_capture = self.capture.as_ref().and_then(OpenCapture::directory).map(Into::into);
         self.outputs.iter().filter_map(OpenOutput::directory).chain(of_capture).collect()
+    }
+
+    /// What the sandbox must leave for them: directories, the key log, threads.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan { threads: true, ..Plan::default() };
+        self.directories().iter().for_each(|directory| plan.writes_in(directory));
+        self.keylog.iter().for_each(|keylog| plan.reads_again(keylog));
+        plan
     }
 }
 
@@ -167,7 +180,7 @@ impl Pipeline {
     ///
     /// If a thread cannot be started.
     pub fn start(options: PipelineOptions, sinks: OpenSinks) -> Result<Self, Error> {
-        let OpenSinks { outputs, capture, connector, when_full } = sinks;
+        let OpenSinks { outputs, capture, connector, when_full, .. } = sinks;
         let capture = capture.map(OpenCapture::start).transpose()?;
         let lines = Lines::start(outputs, connector, when_full)?;
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
