@@ -8,6 +8,7 @@
 //!   bench      what watching costs, into docs/BENCHMARKS.md
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
+//!   soak       tls-sniff as a service for half an hour, disturbed
 //!   baselines  what tests compare with, measured anew
 //!    digest    whether the committed object belongs to the sources
 //!    toolchain which compiler, linker and binary tools build the object
@@ -27,5 +28,6 @@ pub mod digest;
 pub mod lint;
 pub mod run;
 pub mod setup;
+pub mod soak;
 pub mod test;
 pub mod toolchain;
