@@ -27,6 +27,7 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+pub mod metrics;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;
