@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use crate::{
     attach::AttachError,
+    attacher::protocol::Failure,
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
@@ -37,6 +38,15 @@ pub enum Error {
     /// They are not attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// What the attacher process failed with.
+    #[error("{}", .0.line)]
+    Attacher(Failure),
+    /// It ended without a word.
+    #[error("the process that holds the kernel programs was killed: nothing is watched any more")]
+    AttacherDied,
+    /// The attacher could not read the counters.
+    #[error("{0}")]
+    Counters(String),
     /// The interfaces are not known.
     #[error(transparent)]
     Interfaces(#[from] InterfaceError),
@@ -100,6 +110,7 @@ impl Error {
     #[must_use]
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
+            Self::Attacher(failure) => failure.is_wrong_usage,
             Self::Write(error) => error.is_wrong_usage(),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
             _ => false,
@@ -108,7 +119,7 @@ impl Error {
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::NoSuchInterface { .. } => {
                 Some("-i any watches all, also those that appear later")
@@ -117,6 +128,10 @@ impl Error {
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::Attacher(failure) => failure.hint.as_deref(),
+            Self::AttacherDied => {
+                Some("start tls-sniff again; `dmesg` says whether the kernel had no memory left")
+            }
             Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
@@ -126,7 +141,9 @@ impl Error {
             Self::NetworkLine { .. } => {
                 Some("one prefix a line, with `src`, `dst` or `not` before it; # begins a comment")
             }
-            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
+            Self::Counters(_) | Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => {
+                None
+            }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),

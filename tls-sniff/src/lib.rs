@@ -3,6 +3,7 @@
 //! ```text
 //!  cli, run      arguments → run → exit code
 //!  daemon        a live run        offline     a capture file
+//!  attacher      its other process: what needs capabilities
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
@@ -15,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
+pub mod attacher;
 mod cli;
 pub mod clock;
 pub mod daemon;
