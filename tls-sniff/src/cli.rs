@@ -3,6 +3,7 @@
 mod capture;
 mod filter;
 mod handshake;
+mod metrics;
 
 use std::{
     fs,
@@ -16,7 +17,9 @@ use clap::{
 };
 use tls_sniff_common::config;
 
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
+use self::{
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, metrics::MetricsFlags,
+};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
@@ -124,6 +127,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
 }
 
 const EXAMPLES: &str = "\

@@ -8,6 +8,7 @@ use crate::{
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
+    metrics::MetricsError,
     privilege::MissingPrivilege,
     source::file::CaptureError,
 };
@@ -77,6 +78,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -146,6 +150,7 @@ impl Error {
             }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Metrics(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

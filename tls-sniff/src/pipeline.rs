@@ -4,6 +4,7 @@
 //!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► stdout
 //!                                     └► comments ─┐
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
+//!                      observations of handshakes ─► metrics
 //! ```
 
 mod outlets;
@@ -21,6 +22,7 @@ use crate::{
     dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
+    metrics::{HandshakeCounts, Handshakes, MetricsOptions},
     observation::{
         CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, PipelineCounters,
         Seen, SegmentObservation, Stats, StatsReason,
@@ -59,6 +61,8 @@ pub struct PipelineOptions {
     pub count: Option<u64>,
     /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
     pub dedup: bool,
+    /// Which metrics are kept, if any are.
+    pub metrics: Option<MetricsOptions>,
 }
 
 impl PipelineOptions {
@@ -131,6 +135,8 @@ impl Pipeline {
         // Comments and filters for handshakes ask for more than is written.
         let all = capture.is_some() || !selection.takes_all_lines();
         let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
+        let handshakes = options.metrics.as_ref().map(Handshakes::new);
+        let kinds = if handshakes.is_some() { kinds.with(EventKind::Handshake) } else { kinds };
         let limits = Limits {
             kinds,
             application_data: options.application_data(),
@@ -142,6 +148,7 @@ impl Pipeline {
             lines,
             recorder: capture.map(Recorder::new),
             selection,
+            handshakes,
             counters: PipelineCounters::default(),
             packets: 0,
             context: 0,
@@ -269,6 +276,17 @@ impl Pipeline {
             capture,
             skipped_link_types: Vec::new(),
         }
+    }
+
+    /// The counters of handshakes so far, if metrics are kept. Interfaces that are not there any more are forgotten.
+    pub fn handshakes(&mut self, is_there: impl Fn(&str) -> bool) -> Option<HandshakeCounts> {
+        self.outlets.handshakes.as_mut().map(|handshakes| handshakes.counts(is_there))
+    }
+
+    /// Connections that are followed, and the memory that they take in bytes.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.memory())
     }
 
     /// Tells the capture what the kernel lost so far: each file that ends says it.

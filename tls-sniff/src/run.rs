@@ -79,6 +79,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         handshakes,
         count: cli.count,
         dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
     };
     if let Some(path) = cli.read {
         let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };

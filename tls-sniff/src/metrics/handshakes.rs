@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
+    MetricsOptions,
     counts::{Counts, Histogram},
     exposition::Writer,
     families,
@@ -26,7 +27,7 @@ const OTHER: &str = "other";
 pub(super) const MAX_INTERFACES: usize = 1024;
 
 /// Counts handshakes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handshakes {
     counts: HandshakeCounts,
     server_names: Option<ServerNames>,
@@ -51,10 +52,11 @@ pub struct HandshakeCounts {
 }
 
 impl Handshakes {
-    /// None so far; `server_names`: how many server names are told apart.
+    /// None so far.
     #[must_use]
-    pub fn new(server_names: Option<usize>) -> Self {
-        Self { server_names: server_names.map(ServerNames::new), ..Self::default() }
+    pub fn new(options: &MetricsOptions) -> Self {
+        let server_names = options.server_names.map(|names| ServerNames::new(names.into()));
+        Self { counts: HandshakeCounts::default(), server_names }
     }
 
     /// Counts one.

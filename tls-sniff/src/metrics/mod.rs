@@ -38,5 +38,14 @@ pub use self::{
     handshakes::{HandshakeCounts, Handshakes},
     server::{Listening, Scrapes, Waiting},
     server_names::MAX_SERVER_NAMES,
-    snapshot::{Configuration, RingFill, Snapshot, State},
+    snapshot::{Configuration, Snapshot, State},
 };
+
+/// Where metrics are served, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsOptions {
+    /// Where.
+    pub address: Address,
+    /// How many server names are counted by name; `None` for none.
+    pub server_names: Option<u16>,
+}

@@ -9,7 +9,7 @@ use super::{
     process::Usage,
     stages::{self, number},
 };
-use crate::{clock::Timestamp, observation::Stats};
+use crate::{clock::Timestamp, observation::Stats, source::ring::RingFill};
 
 /// The figures of a run at one time.
 #[derive(Debug)]
@@ -39,17 +39,6 @@ pub struct State {
     pub ring: Option<RingFill>,
     /// The configuration.
     pub configuration: Configuration,
-}
-
-/// How full the ring buffer is, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingFill {
-    /// Its size.
-    pub size: u64,
-    /// What is not read yet.
-    pub used: u64,
-    /// The most that was found since this was asked last.
-    pub most: u64,
 }
 
 /// The configuration in force.

@@ -24,6 +24,7 @@ use crate::{
         CaptureCounters, CaptureStats, HandshakeObservation, Outcome, Party, PipelineCounters,
         Seen, Stats, StatsReason,
     },
+    source::ring::RingFill,
     tls::{
         alert::Alert,
         facts::ServerFacts,
@@ -69,6 +70,10 @@ fn handshake(outcome: Outcome) -> HandshakeObservation<'static> {
         partial: None,
         overlap: false,
     }
+}
+
+fn handshakes(server_names: Option<u16>) -> Handshakes {
+    Handshakes::new(&MetricsOptions { address: "0".parse().unwrap(), server_names })
 }
 
 fn server_hello(cipher_suite: u16) -> ServerFacts {
@@ -145,12 +150,12 @@ fn endings(number: u8) -> Vec<Outcome> {
 
 #[test]
 fn no_network_makes_more_series_than_the_bound() {
-    let mut handshakes = Handshakes::new(Some(MAX_SERVER_NAMES));
+    let mut counted = handshakes(Some(1000));
     for number in 0..=u16::MAX {
         let hello = server_hello(number);
         let interface = format!("veth{}", number / 8);
         let outcomes = endings(number.to_be_bytes()[1]);
-        handshakes.count(&HandshakeObservation {
+        counted.count(&HandshakeObservation {
             version: Some(number),
             server_hello: Some(&hello),
             group: Some(number),
@@ -175,7 +180,7 @@ fn no_network_makes_more_series_than_the_bound() {
                 versions.iter().flat_map(|v| outcomes.iter().map(move |o| (v, o)))
             {
                 let observation = handshake(*outcome);
-                handshakes.count(&HandshakeObservation {
+                counted.count(&HandshakeObservation {
                     version: *version,
                     server_hello: Some(&hello),
                     ..observation
@@ -183,7 +188,7 @@ fn no_network_makes_more_series_than_the_bound() {
             }
         }
     }
-    let text = text(snapshot(&mut handshakes, stats()), Format::OpenMetrics);
+    let text = text(snapshot(&mut counted, stats()), Format::OpenMetrics);
     let sets = |family: &Family| samples(&text, family).len();
     for family in families::ALL {
         assert!(
@@ -232,8 +237,8 @@ fn no_network_makes_more_series_than_the_bound() {
 fn a_handshake_is_counted_in_each_family() {
     let hello = server_hello(0x1301);
     let weaknesses = [crate::tls::weakness::Weakness::ExpiredCertificate];
-    let mut handshakes = Handshakes::new(None);
-    handshakes.count(&HandshakeObservation {
+    let mut counted = handshakes(None);
+    counted.count(&HandshakeObservation {
         version: Some(0x0304),
         server_hello: Some(&hello),
         group: Some(0x11ec),
@@ -248,8 +253,8 @@ fn a_handshake_is_counted_in_each_family() {
     });
     let alert = Alert { level: AlertLevel(2), description: AlertDescription(48) };
     let failed = handshake(Outcome::Alert { by: Party::Client, alert: Some(alert) });
-    handshakes.count(&HandshakeObservation { on: SeenOn::one(Some("gone0")), ..failed });
-    let text = text(snapshot(&mut handshakes, stats()), Format::OpenMetrics);
+    counted.count(&HandshakeObservation { on: SeenOn::one(Some("gone0")), ..failed });
+    let text = text(snapshot(&mut counted, stats()), Format::OpenMetrics);
     for (family, labels) in [
         (&families::HANDSHAKES, r#"{version="TLS 1.3",outcome="completed",by="none"}"#),
         (&families::HANDSHAKES, r#"{version="none",outcome="alert",by="client"}"#),
@@ -324,7 +329,7 @@ fn every_counter_of_every_stage_is_told_once() {
         capture: Some(capture),
         ..stats()
     };
-    let text = text(snapshot(&mut Handshakes::new(None), stats), Format::OpenMetrics);
+    let text = text(snapshot(&mut handshakes(None), stats), Format::OpenMetrics);
     let values: Vec<&str> =
         text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.1)).collect();
     for number in 1000..last {
@@ -346,10 +351,10 @@ fn every_counter_of_every_stage_is_told_once() {
 #[test]
 fn both_formats_tell_the_same() {
     let stats = Stats { hooks: vec![(Hook::TcEgress, [5; COUNTERS])], ..stats() };
-    let mut handshakes = Handshakes::new(Some(1));
-    handshakes.count(&handshake(Outcome::Completed));
-    let open = text(snapshot(&mut handshakes, stats.clone()), Format::OpenMetrics);
-    let old = text(snapshot(&mut handshakes, stats), Format::Prometheus);
+    let mut counted = handshakes(Some(1));
+    counted.count(&handshake(Outcome::Completed));
+    let open = text(snapshot(&mut counted, stats.clone()), Format::OpenMetrics);
+    let old = text(snapshot(&mut counted, stats), Format::Prometheus);
     assert!(open.ends_with("\n# EOF\n"));
     let names = |text: &str| {
         let names = text.lines().filter(|line| !line.starts_with('#'));

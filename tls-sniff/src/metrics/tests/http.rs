@@ -26,7 +26,7 @@ fn serve(mut answer: impl FnMut(Waiting) + Send + 'static) -> SocketAddr {
 }
 
 fn healthy(waiting: Waiting) {
-    waiting.answer(snapshot(&mut Handshakes::new(None), stats()));
+    waiting.answer(snapshot(&mut handshakes(None), stats()));
 }
 
 /// Head and body of the answer to a request.
@@ -81,7 +81,7 @@ fn paths_and_methods() {
 #[test]
 fn nothing_is_watched() {
     let address = serve(|waiting| {
-        let mut snapshot = snapshot(&mut Handshakes::new(None), stats());
+        let mut snapshot = snapshot(&mut handshakes(None), stats());
         snapshot.now.interfaces = 0;
         waiting.answer(snapshot);
     });
