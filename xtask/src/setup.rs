@@ -25,7 +25,7 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llv
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 19] = [
+const TEST_PROGRAMS: [(&str, &str); 21] = [
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
@@ -37,6 +37,8 @@ const TEST_PROGRAMS: [(&str, &str); 19] = [
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
