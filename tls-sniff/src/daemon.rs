@@ -42,7 +42,7 @@ use crate::{
     error::Error,
     metrics::Listening,
     pipeline::{Pipeline, PipelineOptions, Sinks},
-    sandbox::{self, Strictness},
+    sandbox::{self, Plan, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
@@ -84,7 +84,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let dedup = options.pipeline.dedup && loaded.sees_twice;
     let sinks = sinks.open(WhenFull::Drop)?;
     // All is open, and no thread has been started.
-    sandbox::enter(&sinks.plan(), options.sandbox)?;
+    let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
+    sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
