@@ -15,6 +15,7 @@
 //! After the start nothing here asks the kernel for anything that needs a capability.
 
 mod losses;
+mod manager;
 mod reader;
 
 use std::{
@@ -27,7 +28,7 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
-use self::reader::Reader;
+use self::{manager::Manager, reader::Reader};
 use crate::{
     attacher::{
         Forked, Handle,
@@ -36,18 +37,21 @@ use crate::{
     clock,
     ending::{ended, stop_signal},
     error::Error,
+    notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
     sink::output::WhenFull,
     source::ring::Ring,
 };
 
 /// What a live run is told, beside what the attacher is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
     /// How often statistics are told beside the last ones.
     pub stats_interval: Option<Duration>,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -69,13 +73,15 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let dedup = options.pipeline.dedup && loaded.sees_twice;
     let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
-    let mut live = Live { attacher, reader, ring };
+    let manager = Manager::new(options.notifier, &reader);
+    let mut live = Live { attacher, reader, ring, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
         // It says why nothing is watched.
         Err(error) => return Err(error),
     };
+    live.manager.stopping();
     let finished = live.finish().await;
     outcome.and(finished)
 }
@@ -85,6 +91,7 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
+    manager: Manager,
 }
 
 impl Live {
@@ -102,6 +109,7 @@ impl Live {
             if report == Report::Watching {
                 let names: Vec<&str> = self.reader.names.values().map(String::as_str).collect();
                 tracing::info!("watching {}", names.join(", "));
+                self.manager.ready(&self.reader);
                 return Ok(true);
             }
             self.reported(report);
@@ -112,14 +120,16 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader } = self;
+            self.tell_manager();
+            let Self { attacher, ring, reader, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let (held, due) = (reader.dedup.due(), reader.due());
+            let held = reader.dedup.due();
+            let due = [reader.due(), manager.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = &mut *stop => return Ok(()),
@@ -142,6 +152,20 @@ impl Live {
         }
     }
 
+    /// Tells the service manager that this loop lives when it is time to, which is after a turn at the ring: a reactor
+    /// that wakes nobody, or a ring that cannot be read, is no life.
+    fn tell_manager(&mut self) {
+        let now = Instant::now();
+        if self.manager.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Self { attacher, ring, reader, manager } = self;
+        if ring.turn(|bytes| reader.event(bytes, attacher)) {
+            reader.flush();
+        }
+        manager.lives(reader, now);
+    }
+
     /// What the attacher says beside the first and the last.
     fn reported(&mut self, report: Report) {
         match report {
@@ -161,7 +185,7 @@ impl Live {
     }
 
     fn drain(&mut self) {
-        let Self { attacher, ring, reader } = self;
+        let Self { attacher, ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes, attacher));
     }
 

@@ -18,6 +18,7 @@ use crate::{
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
+    notify::Notifier,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::{Formatter, capture::CaptureOptions, text::Columns},
@@ -111,11 +112,12 @@ fn run(cli: Cli) -> Result<(), Error> {
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
     };
+    let notifier = Notifier::from_env();
     let selection = attacher::Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
     let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval };
+    let options = LiveOptions { pipeline, stats_interval, notifier };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 

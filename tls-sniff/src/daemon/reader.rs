@@ -223,6 +223,11 @@ impl Reader {
         self.pipeline.stats(reason, seen(&self.counters))
     }
 
+    /// What was lost by all stages, as far as it is known.
+    pub(super) fn lost(&self) -> u64 {
+        self.stats(StatsReason::Interval).losses().sum()
+    }
+
     /// The counters as they were last heard of.
     pub(super) fn last_counters(&self) -> Vec<(Hook, CounterBlock)> {
         self.counters.clone()

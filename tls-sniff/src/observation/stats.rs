@@ -144,6 +144,14 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// All together: segments, events, packets and handshakes.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        let Self { segments, flows, events, queued_packets, refused_packets, handshakes, given_up } =
+            *self;
+        segments + flows + events + queued_packets + refused_packets + handshakes + given_up
+    }
+
     /// What was lost since `earlier`.
     #[must_use]
     pub const fn since(&self, earlier: &Self) -> Self {

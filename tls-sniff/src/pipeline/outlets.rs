@@ -24,6 +24,8 @@ pub(super) struct Outlets {
     pub(super) recorder: Option<Recorder>,
     pub(super) selection: Selection<OwnedPacket>,
     pub(super) counters: PipelineCounters,
+    /// Handshakes that failed, whether they are wanted or not.
+    pub(super) failed: u64,
     /// Packets handed to the capture.
     pub(super) packets: u64,
     /// Packets that no filter selects, the context of others, and those behind the last that `-c` asked for.
@@ -42,6 +44,9 @@ impl Outlets {
     pub(super) fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
         if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
             recorder.observation(observation, current);
+        }
+        if let Observation::Handshake(handshake) = observation {
+            self.failed += u64::from(handshake.outcome.is_failure());
         }
         let wanted = self.lines.is_some() && self.options.wants(observation);
         if self.selection.takes_all_lines() {
