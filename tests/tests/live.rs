@@ -16,6 +16,8 @@ mod backpressure;
 mod captures;
 #[path = "live/dedup.rs"]
 mod dedup;
+#[path = "live/doctor.rs"]
+mod doctor;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -28,6 +30,8 @@ mod outcomes;
 mod output;
 #[path = "live/replay.rs"]
 mod replay;
+#[path = "live/sandbox.rs"]
+mod sandbox;
 #[path = "live/segments.rs"]
 mod segments;
 #[path = "live/tap.rs"]
@@ -148,6 +152,17 @@ fn main() -> ExitCode {
             "least_capabilities_suffice",
             &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
             output::least_capabilities,
+        ),
+        test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
+        test(
+            "doctor_tells_what_there_is",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],
+            doctor::tells_what_there_is,
+        ),
+        test(
+            "doctor_tells_why_not",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
+            doctor::tells_why_not,
         ),
         test("count_stops_after_so_many", NETWORK, output::count),
         test("interrupt_prints_stats", NETWORK, output::interrupt),

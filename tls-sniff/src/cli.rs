@@ -1,8 +1,11 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod doctor;
 mod filter;
 mod handshake;
+mod output;
+mod sandbox;
 
 use std::{
     fs,
@@ -15,13 +18,22 @@ use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
+pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
+use self::{
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+    sandbox::SandboxFlags,
+};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
     filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
-    sink::json::Profile,
+    sink::{
+        Form,
+        json::Profile,
+        open::{OutputOptions, check_targets},
+        spec::Target,
+    },
 };
 
 /// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
@@ -75,8 +87,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PLACE", default_value = "first")]
     pub(crate) tc_order: Place,
 
-    /// Events on stdout: json lines, aligned text, or none [default: text on a terminal, none if the
-    /// capture goes to stdout, else json]
+    /// Events as json lines, aligned text, or none [default: text on a terminal, none if the capture goes
+    /// to stdout, else json]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
@@ -126,7 +138,13 @@ pub(crate) struct Cli {
     handshakes: HandshakeFlags,
 
     #[command(flatten)]
+    output: OutputFlags,
+
+    #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -162,6 +180,11 @@ pub(crate) enum Inner {
         /// Which
         shell: Shell,
     },
+
+    /// Tells what this kernel, these privileges and these interfaces allow, and what to do about the rest
+    ///
+    /// Nothing is attached or changed. Exit code 0 if a live capture works, 1 if not.
+    Doctor(DoctorFlags),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -210,7 +233,6 @@ impl Cli {
     }
 
     fn contradict(&self) -> Result<(), String> {
-        let refuse = |message: &str| Err(message.to_owned());
         if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
             return refuse("--json-profile is for JSON, not for --format text or none");
         }
@@ -222,8 +244,15 @@ impl Cli {
                 "--tap needs the interface by its name: with `any` this host would hear nothing more",
             );
         }
-        if self.capture.to_stdout() && self.format(true) != Format::None {
-            return refuse("stdout is taken by the capture of `-w -`: events need --format none");
+        let takes_stdout = if self.output.is_empty() {
+            self.format(true) != Format::None
+        } else {
+            self.output.has_stdout()
+        };
+        if self.capture.to_stdout() && takes_stdout {
+            return refuse(
+                "stdout is taken by the capture of `-w -`: events need --format none, or another --output",
+            );
         }
         // libpcap would ask the DNS for a host of that name.
         let expression = self.filters.expression();
@@ -233,6 +262,10 @@ impl Cli {
         if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
             return refuse("--format none leaves nothing to write: it goes with -w");
         }
+        if self.format == Some(Format::None) && !self.output.is_empty() {
+            return refuse("--format none and --output contradict each other");
+        }
+        self.contradict_outputs()?;
         if self.filters.asks_messages_of_other_records() {
             return refuse(
                 "--handshake and --hello-version are of --content handshake, not of others",
@@ -242,10 +275,6 @@ impl Cli {
             && is_same_file(read, written)
         {
             return refuse("-w would overwrite the file that -r reads");
-        }
-        let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
-        if !native && !self.events().contains(&EventKind::Handshake) {
-            return refuse("only --json-profile native has other --events than handshake");
         }
         Ok(())
     }
@@ -259,12 +288,61 @@ impl Cli {
         }
     }
 
-    /// The kinds of events to show.
+    /// Outputs that contradict each other or other flags.
+    fn contradict_outputs(&self) -> Result<(), String> {
+        let outputs = self.outputs(false);
+        if let Err(error) = check_targets(&outputs) {
+            return refuse(&error.to_string());
+        }
+        for output in &outputs {
+            if let Target::File(path) = &output.target {
+                if self.read.as_ref().is_some_and(|read| is_same_file(read, path)) {
+                    return refuse("an output would be written into the file that -r reads");
+                }
+                if self.capture.write.as_ref() == Some(path) {
+                    return refuse("an output would be written into the capture of -w");
+                }
+            }
+            let native = matches!(output.form, Form::Text | Form::Json(Profile::Native));
+            if !native && !output.events.contains(&EventKind::Handshake) {
+                let target = &output.target;
+                return refuse(&format!(
+                    "{target}: only the JSON profile native has other events than handshake"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where events are written to; `terminal`: whether stdout is one.
+    pub(crate) fn outputs(&self, terminal: bool) -> Vec<OutputOptions> {
+        let format = |terminal| self.format(terminal);
+        let events = |form| self.events_of(form);
+        self.output.options(self.json_profile, format, events, terminal)
+    }
+
+    /// The kinds of events that any output asks for.
     pub(crate) fn events(&self) -> Vec<EventKind> {
-        let whole = self.json_profile.is_some_and(|profile| profile != Profile::Native);
+        let outputs = self.outputs(false);
+        if outputs.is_empty() {
+            return self.events_of(Form::Text);
+        }
+        let mut all = Vec::new();
+        for kind in outputs.iter().flat_map(|output| &output.events) {
+            if !all.contains(kind) {
+                all.push(*kind);
+            }
+        }
+        all
+    }
+
+    /// The kinds of events of an output that does not say it itself.
+    fn events_of(&self, form: Form) -> Vec<EventKind> {
         match &self.events[..] {
-            // Those profiles have nothing else.
-            [] if whole => vec![EventKind::Handshake],
+            // Other profiles have nothing else.
+            [] if !matches!(form, Form::Text | Form::Json(Profile::Native)) => {
+                vec![EventKind::Handshake]
+            }
             [] => self.filters.default_events(),
             asked => asked.to_vec(),
         }
@@ -334,6 +412,11 @@ impl Cli {
             },
         }
     }
+}
+
+/// What is contradicted, as an error.
+fn refuse(message: &str) -> Result<(), String> {
+    Err(message.to_owned())
 }
 
 /// Whether two names are of one file.

@@ -39,6 +39,7 @@ use crate::{
     error::Error,
     notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
+    sandbox::{self, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
@@ -50,6 +51,8 @@ pub struct LiveOptions {
     pub pipeline: PipelineOptions,
     /// How often statistics are told beside the last ones.
     pub stats_interval: Option<Duration>,
+    /// How much of the sandbox must be there.
+    pub sandbox: Strictness,
     /// The service manager.
     pub notifier: Notifier,
 }
@@ -71,7 +74,10 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
+    let sinks = sinks.open(WhenFull::Drop)?;
+    // All is open, and no thread has been started.
+    sandbox::enter(&sinks.plan(), options.sandbox)?;
+    let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let mut live = Live { attacher, reader, ring, manager };

@@ -7,13 +7,17 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
 use crate::{
-    attach, attacher, check,
-    cli::{Cli, Format, Inner},
+    attach,
+    attacher::{self, Selection},
+    check,
+    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
+    doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
@@ -21,7 +25,7 @@ use crate::{
     notify::Notifier,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::{Formatter, capture::CaptureOptions, text::Columns},
+    sink::capture::CaptureOptions,
 };
 
 /// clap's exit code for it.
@@ -42,7 +46,7 @@ pub fn main() -> ExitCode {
     };
     log::start(cli.log_level());
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
@@ -57,23 +61,34 @@ fn failed(error: &Error) -> ExitCode {
     if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
-    match cli.inner {
-        None => {}
-        Some(Inner::ClsactGuard { owner }) => {
-            return attach::run_guard(owner)
-                .map_err(|source| Error::Process { what: "remove clsact filters", source });
-        }
-        Some(Inner::CheckConfig { file }) => return check::config(&file, &mut io::stdout()),
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match &cli.inner {
+        Some(Inner::Doctor(flags)) => return examine(flags),
+        Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source }),
+        Some(Inner::CheckConfig { file }) => check::config(file, &mut io::stdout()),
         Some(Inner::Completions { shell }) => {
-            return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
+            manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
+        None => watch(cli),
     }
-    let formatter = match cli.format(io::stdout().is_terminal()) {
-        Format::Text => Some(Formatter::Text(Columns::default())),
-        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
-        Format::None => None,
-    };
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// `tls-sniff doctor`
+fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
+    let options = DoctorOptions { selection: Selection::of(&flags.interface) };
+    let report = runtime()?.block_on(doctor::examine(&options))?;
+    match flags.format {
+        DoctorFormat::Text => write!(io::stdout(), "{report}"),
+        DoctorFormat::Json => report.write_json(io::stdout()),
+    }
+    .map_err(Error::Output)?;
+    Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn watch(cli: Cli) -> Result<(), Error> {
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -83,14 +98,14 @@ fn run(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: if formatter.is_some() { &events } else { &[] },
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
-    let sinks = Sinks { formatter, capture };
+    let sinks = Sinks { outputs, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),
@@ -98,8 +113,10 @@ fn run(cli: Cli) -> Result<(), Error> {
         count: cli.count,
         dedup: !cli.no_dedup,
     };
+    let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
+        let options =
+            OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
     let load = LoadOptions {
@@ -113,16 +130,16 @@ fn run(cli: Cli) -> Result<(), Error> {
         ..LoadOptions::default()
     };
     let notifier = Notifier::from_env();
-    let selection = attacher::Selection::of(&cli.interface);
+    let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
     let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval, notifier };
+    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
