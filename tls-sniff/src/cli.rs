@@ -4,6 +4,7 @@ mod capture;
 mod doctor;
 mod filter;
 mod handshake;
+mod metrics;
 mod output;
 mod sandbox;
 
@@ -20,8 +21,8 @@ use tracing::Level;
 
 pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
 use self::{
-    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
-    sandbox::SandboxFlags,
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, metrics::MetricsFlags,
+    output::OutputFlags, sandbox::SandboxFlags,
 };
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
@@ -142,6 +143,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
 
     #[command(flatten)]
     pub(crate) sandbox: SandboxFlags,

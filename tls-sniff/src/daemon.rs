@@ -17,6 +17,7 @@
 mod losses;
 mod manager;
 mod reader;
+mod scraping;
 
 use std::{
     future::Future,
@@ -28,7 +29,11 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
-use self::{manager::Manager, reader::Reader};
+use self::{
+    manager::Manager,
+    reader::Reader,
+    scraping::{Scraping, Step},
+};
 use crate::{
     attacher::{
         Forked, Handle,
@@ -37,9 +42,10 @@ use crate::{
     clock,
     ending::{ended, stop_signal},
     error::Error,
+    metrics::Listening,
     notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
-    sandbox::{self, Strictness},
+    sandbox::{self, Plan, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
@@ -66,21 +72,30 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let (attacher, _connector) = attacher.split()?;
+    let metrics = options.pipeline.metrics.as_ref();
+    let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
         loaded = attacher.loaded() => loaded?,
         // Nothing was watched, and nothing is to be told.
         () = &mut stop => return Ok(()),
     };
-    let ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
+    let mut ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
+    if metrics.is_some()
+        && let Err(error) = ring.watch_fill()
+    {
+        tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
+    }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
     let sinks = sinks.open(WhenFull::Drop)?;
     // All is open, and no thread has been started.
-    sandbox::enter(&sinks.plan(), options.sandbox)?;
+    let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
+    sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
-    let mut live = Live { attacher, reader, ring, manager };
+    let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
+    let mut live = Live { attacher, reader, ring, scraping, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -98,6 +113,8 @@ struct Live {
     reader: Reader,
     ring: Ring,
     manager: Manager,
+    /// If metrics are served.
+    scraping: Option<Scraping>,
 }
 
 impl Live {
@@ -127,7 +144,7 @@ impl Live {
         tokio::pin!(closed);
         loop {
             self.tell_manager();
-            let Self { attacher, ring, reader, manager } = self;
+            let Self { attacher, ring, reader, manager, scraping } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -141,6 +158,10 @@ impl Live {
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
                 report = attacher.next() => { let report = report?; self.reported(report) }
+                step = Scraping::step(scraping.as_mut()) => match step {
+                    Step::Counters => attacher.ask(Request::Counters),
+                    Step::Answer => self.answer_scrape(),
+                },
                 read = ring.read(|bytes| reader.event(bytes, attacher)) => {
                     let more = read
                         .map_err(|source| Error::Process { what: "read the ring buffer", source })?;
@@ -165,7 +186,7 @@ impl Live {
         if self.manager.due().is_none_or(|due| due > now) {
             return;
         }
-        let Self { attacher, ring, reader, manager } = self;
+        let Self { attacher, ring, reader, manager, .. } = self;
         if ring.turn(|bytes| reader.event(bytes, attacher)) {
             reader.flush();
         }
@@ -177,8 +198,24 @@ impl Live {
         match report {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
-            Report::Counters(counters) => self.reader.counted(hooks(counters).ok()),
+            Report::Counters(counters) => self.counted(hooks(counters).ok()),
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
+        }
+    }
+
+    /// Counters that were asked for; `None` if they could not be read.
+    fn counted(&mut self, counters: Option<Vec<(Hook, CounterBlock)>>) {
+        if let (Some(scraping), Some(_)) = (&mut self.scraping, &counters) {
+            scraping.counted();
+        }
+        self.reader.counted(counters);
+        self.answer_scrape();
+    }
+
+    fn answer_scrape(&mut self) {
+        let Self { reader, ring, scraping, .. } = self;
+        if let Some(scraping) = scraping {
+            scraping.answer(reader, ring);
         }
     }
 

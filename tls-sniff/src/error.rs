@@ -9,6 +9,7 @@ use crate::{
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
+    metrics::MetricsError,
     privilege::MissingPrivilege,
     sandbox::SandboxError,
     source::file::CaptureError,
@@ -88,6 +89,9 @@ pub enum Error {
     /// An output cannot be opened.
     #[error(transparent)]
     Sink(#[from] crate::sink::open::OutputError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -162,6 +166,7 @@ impl Error {
             Self::Write(error) => Some(error.hint()),
             Self::Sandbox(error) => Some(error.hint()),
             Self::Sink(error) => Some(error.hint()),
+            Self::Metrics(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

@@ -35,6 +35,7 @@ pub mod kernel_log;
 pub mod load;
 mod log;
 mod manual;
+pub mod metrics;
 pub mod notify;
 pub mod observation;
 pub mod offline;

@@ -112,6 +112,7 @@ fn watch(cli: Cli) -> Result<(), Error> {
         handshakes,
         count: cli.count,
         dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
     };
     let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {

@@ -31,7 +31,7 @@ struct Figures {
 
 impl Figures {
     fn of(reader: &Reader, at: Instant) -> Self {
-        let (handshakes, failed) = reader.pipeline.handshakes();
+        let (handshakes, failed) = reader.pipeline.outcomes();
         Self { at, handshakes, failed, lost: reader.lost() }
     }
 

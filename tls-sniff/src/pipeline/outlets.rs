@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     dedup::SeenOn,
+    metrics::Handshakes,
     observation::{Ends, Observation, PipelineCounters},
     recorder::{OwnedPacket, Recorder},
     selection::{Fate, Item, Selection},
@@ -19,6 +20,8 @@ pub(super) struct Outlets {
     pub(super) lines: Lines,
     pub(super) recorder: Option<Recorder>,
     pub(super) selection: Selection<WaitingLine, OwnedPacket>,
+    /// All of them, whatever is selected.
+    pub(super) handshakes: Option<Handshakes>,
     pub(super) counters: PipelineCounters,
     /// Handshakes that failed, whether they are wanted or not.
     pub(super) failed: u64,
@@ -39,11 +42,14 @@ impl Outlets {
 
     /// An observation; `current`: between whom the event went that led to it, if one did.
     pub(super) fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
-        if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
-            recorder.observation(observation, current);
-        }
         if let Observation::Handshake(handshake) = observation {
             self.failed += u64::from(handshake.outcome.is_failure());
+            if let Some(handshakes) = &mut self.handshakes {
+                handshakes.count(handshake);
+            }
+        }
+        if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
+            recorder.observation(observation, current);
         }
         let wanted = self.lines.wants(observation.kind()) && self.options.selects(observation);
         if self.selection.takes_all_lines() {
