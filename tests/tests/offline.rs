@@ -23,10 +23,16 @@ use tls_sniff_tests::{
     tshark, workspace_root,
 };
 
+#[path = "offline/config.rs"]
+mod config;
 #[path = "offline/filters.rs"]
 mod filters;
 #[path = "offline/full_disk.rs"]
 mod full_disk;
+#[path = "offline/manual.rs"]
+mod manual;
+#[path = "offline/sandbox.rs"]
+mod sandbox;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -56,6 +62,12 @@ fn main() -> ExitCode {
         test("signal_ends_a_pipe_with_stats", &[], signal),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
+        test("sandbox_says_what_the_kernel_lacks", &[], sandbox::what_is_missing_is_said),
+        test(
+            "directory_of_another_user_is_refused",
+            &[Need::Root],
+            sandbox::directory_of_another_user,
+        ),
         test("what_is_cut_off_is_not_made_up", &[], little_captured),
         test("a_crowded_segment_is_bounded", &[], crowded),
         test("truncated_file_gives_what_is_before", &[], truncated),
@@ -64,6 +76,13 @@ fn main() -> ExitCode {
         test("expressions_that_are_refused", &[Need::Tool("tcpdump")], usage::bad_expressions),
         test("captures_that_cannot_be_written", &[], usage::unwritable),
         test("capture_onto_a_full_disk", FULL_DISK, full_disk::full_disk),
+        test(
+            "a_configuration_file_counts_and_is_checked",
+            &[Need::Tool("tcpdump")],
+            config::checked,
+        ),
+        test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
+        test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

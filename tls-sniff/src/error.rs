@@ -4,16 +4,23 @@ use std::{fmt, io};
 
 use crate::{
     attach::AttachError,
+    attacher::protocol::Failure,
+    config::ConfigError,
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
+    metrics::MetricsError,
     privilege::MissingPrivilege,
+    sandbox::SandboxError,
     source::file::CaptureError,
 };
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The configuration file is at fault, or cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A name that no interface has.
     #[error("there is no interface {name}; there are: {}", list(available))]
     NoSuchInterface {
@@ -37,6 +44,15 @@ pub enum Error {
     /// They are not attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// What the attacher process failed with.
+    #[error("{}", .0.line)]
+    Attacher(Failure),
+    /// It ended without a word.
+    #[error("the process that holds the kernel programs was killed: nothing is watched any more")]
+    AttacherDied,
+    /// The attacher could not read the counters.
+    #[error("{0}")]
+    Counters(String),
     /// The interfaces are not known.
     #[error(transparent)]
     Interfaces(#[from] InterfaceError),
@@ -67,9 +83,15 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// The sandbox was not entered.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// An output cannot be opened.
     #[error(transparent)]
     Sink(#[from] crate::sink::open::OutputError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -103,6 +125,8 @@ impl Error {
     #[must_use]
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
+            Self::Attacher(failure) => failure.is_wrong_usage,
+            Self::Config(error) => error.is_wrong_usage(),
             Self::Write(error) => error.is_wrong_usage(),
             Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
@@ -112,15 +136,20 @@ impl Error {
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::NoSuchInterface { .. } => {
                 Some("-i any watches all, also those that appear later")
             }
             Self::NothingToWatch { .. } => Some("`ip link` shows the interfaces; bring one up"),
+            Self::Config(error) => error.hint(),
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::Attacher(failure) => failure.hint.as_deref(),
+            Self::AttacherDied => {
+                Some("start tls-sniff again; `dmesg` says whether the kernel had no memory left")
+            }
             Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
@@ -130,10 +159,14 @@ impl Error {
             Self::NetworkLine { .. } => {
                 Some("one prefix a line, with `src`, `dst` or `not` before it; # begins a comment")
             }
-            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
+            Self::Counters(_) | Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => {
+                None
+            }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sandbox(error) => Some(error.hint()),
             Self::Sink(error) => Some(error.hint()),
+            Self::Metrics(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

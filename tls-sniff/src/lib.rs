@@ -1,8 +1,10 @@
 //! tls-sniff: live TLS handshakes from the kernel to JSON lines.
 //!
 //! ```text
-//!  cli, run      arguments → run → exit code
+//!  cli, config   arguments and a file → options       manual  completions, man pages
+//!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
+//!  attacher      its other process: what needs capabilities
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
@@ -15,11 +17,15 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
+pub mod attacher;
+mod check;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod dedup;
 mod digits;
+pub mod doctor;
 pub mod ending;
 pub mod error;
 pub mod filter;
@@ -27,6 +33,10 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+mod log;
+mod manual;
+pub mod metrics;
+pub mod notify;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;
@@ -34,10 +44,12 @@ pub mod privilege;
 pub mod reassembly;
 pub mod recorder;
 mod run;
+pub mod sandbox;
 pub mod selection;
 pub mod session;
 pub mod sink;
 pub mod source;
 pub mod tls;
 
+pub use manual::{Shell, completions, man_pages};
 pub use run::main;

@@ -1,24 +1,27 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
 use std::{
+    env,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
     attach,
-    cli::{Cli, Inner},
-    daemon::{self, LiveOptions, Selection},
+    attacher::{self, Selection},
+    check,
+    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
+    config::{ConfigError, Invocation},
+    daemon::{self, LiveOptions},
+    doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::capture::CaptureOptions,
@@ -30,27 +33,60 @@ const WRONG_USAGE: u8 = 2;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap prints help and usage errors itself, and exits with 0 or 2.
-    let cli = Cli::parse();
-    cli.refuse_contradictions();
-    start_log(&cli);
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let invocation = Invocation::new(env::args_os().collect());
+    let cli = match invocation.read() {
+        Ok((cli, _)) => cli,
+        // clap prints help and usage errors itself, and exits with 0 or 2.
+        Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
-            tracing::error!("{error}");
-            if let Some(hint) = error.hint() {
-                tracing::error!("hint: {hint}");
-            }
-            if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+            log::start(Level::INFO);
+            return failed(&error.into());
         }
+    };
+    log::start(cli.log_level());
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
-    if let Some(Inner::ClsactGuard { owner }) = cli.inner {
-        return attach::run_guard(owner)
-            .map_err(|source| Error::Process { what: "remove clsact filters", source });
+fn failed(error: &Error) -> ExitCode {
+    for line in error.to_string().lines() {
+        tracing::error!("{line}");
     }
+    if let Some(hint) = error.hint() {
+        tracing::error!("hint: {hint}");
+    }
+    if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match &cli.inner {
+        Some(Inner::Doctor(flags)) => return examine(flags),
+        Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source }),
+        Some(Inner::CheckConfig { file }) => check::config(file, &mut io::stdout()),
+        Some(Inner::Completions { shell }) => {
+            manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
+        }
+        None => watch(cli),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// `tls-sniff doctor`
+fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
+    let options = DoctorOptions { selection: Selection::of(&flags.interface) };
+    let report = runtime()?.block_on(doctor::examine(&options))?;
+    match flags.format {
+        DoctorFormat::Text => write!(io::stdout(), "{report}"),
+        DoctorFormat::Json => report.write_json(io::stdout()),
+    }
+    .map_err(Error::Output)?;
+    Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn watch(cli: Cli) -> Result<(), Error> {
     let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
@@ -75,55 +111,35 @@ fn run(cli: Cli) -> Result<(), Error> {
         handshakes,
         count: cli.count,
         dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let sandbox = cli.sandbox.strictness();
+    if let Some(path) = cli.read {
+        let options =
+            OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
+        return runtime()?.block_on(offline::run(path, options, sinks));
+    }
+    let load = LoadOptions {
+        capture_len: cli.payload_bytes,
+        snaplen: cli.capture.snaplen(),
+        filter,
+        expression,
+        ring_len: cli.ring_bytes,
+        xdp: attach.ingress == attach::IngressHook::Xdp,
+        tap: attach.tap != attach::Tap::No,
+        ..LoadOptions::default()
+    };
+    let selection = Selection::of(&cli.interface);
+    // Before there is a runtime: it forks.
+    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let options = LiveOptions { pipeline, stats_interval, sandbox };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| Error::Process { what: "start the runtime", source })?;
-    if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
-        return runtime.block_on(offline::run(path, options, sinks));
-    }
-    let options = LiveOptions {
-        selection: selection(&cli.interface),
-        attach,
-        load: LoadOptions {
-            capture_len: cli.payload_bytes,
-            snaplen: cli.capture.snaplen(),
-            filter,
-            expression,
-            ring_len: cli.ring_bytes,
-            xdp: attach.ingress == attach::IngressHook::Xdp,
-            tap: attach.tap != attach::Tap::No,
-            ..LoadOptions::default()
-        },
-        pipeline,
-        stats_interval: cli.stats_interval.map(Duration::from_secs),
-    };
-    runtime.block_on(daemon::run(options, sinks))
-}
-
-fn selection(names: &[String]) -> Selection {
-    if names.iter().any(|name| name == "any") {
-        Selection::Any
-    } else {
-        Selection::Named(names.iter().cloned().collect())
-    }
-}
-
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => Level::WARN,
-        (false, false) => Level::INFO,
-        (false, true) => Level::DEBUG,
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
+        .map_err(|source| Error::Process { what: "start the runtime", source })
 }

@@ -7,9 +7,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
 use tls_sniff_tests::{
+    attached::{clsact, programs, xdp},
+    frame::{Frame, client_hello},
     netns::Namespace,
+    packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
     poll,
     process::run,
@@ -20,44 +22,6 @@ use tls_sniff_tests::{
 use super::handshakes::{NAME, wait_for_server_hello};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// XDP programs on the interfaces of a namespace, as bpftool sees them.
-fn xdp(namespace: &Namespace) -> Result<usize> {
-    let shown = run(namespace.command("bpftool").args(["--json", "net"]))?;
-    let shown: Value = serde_json::from_str(&shown)?;
-    Ok(shown[0]["xdp"].as_array().context("bpftool net has a list xdp")?.len())
-}
-
-/// Filters on the clsact qdisc of veth-b and the qdisc itself: older bpftools do not show TCX.
-fn clsact(namespace: &Namespace) -> Result<String> {
-    let mut all = String::new();
-    for arguments in [
-        ["filter", "show", "dev", "veth-b", "ingress"].as_slice(),
-        &["filter", "show", "dev", "veth-b", "egress"],
-        &["qdisc", "show", "dev", "veth-b", "clsact"],
-    ] {
-        all += &run(namespace.command("tc").args(arguments)).unwrap_or_default();
-    }
-    Ok(all)
-}
-
-/// TCX programs on veth-b in both directions, by the kernel's own query.
-fn tcx(namespace: &Namespace) -> Result<usize> {
-    use aya::programs::{SchedClassifier, TcAttachType};
-    namespace.enter(|| {
-        let mut count = 0;
-        for side in [TcAttachType::Ingress, TcAttachType::Egress] {
-            count += SchedClassifier::query_tcx("veth-b", side)?.1.len();
-        }
-        Ok(count)
-    })?
-}
-
-/// How many programs there are on veth-b, by all the ways of looking.
-fn programs(namespace: &Namespace) -> Result<usize> {
-    let filters = clsact(namespace)?.matches("name tls_sniff_").count();
-    Ok(filters + tcx(namespace)? + xdp(namespace)?)
-}
 
 fn start(pair: &VethPair, hook: &str, how: &str) -> Result<Sniffer> {
     let arguments = ["-i", "veth-b", "--hook", hook, "--tc-attach", how, "--format", "json"];
@@ -95,12 +59,21 @@ pub(crate) fn killed(hook: &str, how: &str) -> Result<()> {
     nothing_is_left(&pair.second.namespace)
 }
 
-/// The process id of the guard of a sniffer.
+/// The first child of a process.
+fn child_of(parent: u32) -> Result<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let child = children.split_whitespace().next().context("a child process")?;
+    Ok(Pid::from_raw(child.parse()?))
+}
+
+/// The process id of the attacher of a sniffer.
+fn attacher_of(sniffer: &Sniffer) -> Result<Pid> {
+    child_of(sniffer.id())
+}
+
+/// The process id of the guard of a sniffer, which is a child of the attacher.
 fn guard_of(sniffer: &Sniffer) -> Result<Pid> {
-    let children = format!("/proc/{0}/task/{0}/children", sniffer.id());
-    let children = std::fs::read_to_string(children)?;
-    let guard = children.split_whitespace().next().context("a guard process")?;
-    Ok(Pid::from_raw(guard.parse()?))
+    child_of(attacher_of(sniffer)?.as_raw().try_into()?)
 }
 
 /// The process that uses the filters removes them itself if the guard no longer can.
@@ -178,10 +151,12 @@ pub(crate) fn guard_killed_too() -> Result<()> {
     let pair = VethPair::new()?;
     let namespace = &pair.second.namespace;
     let mut sniffer = start(&pair, "tc", "clsact")?;
+    let attacher = attacher_of(&sniffer)?;
     kill(guard_of(&sniffer)?, Signal::SIGKILL)?;
+    kill(attacher, Signal::SIGKILL)?;
     sniffer.signal(Signal::SIGKILL)?;
     drop(sniffer.finish(SOON)?);
-    ensure!(programs(namespace)? == 2, "the filters outlive both: {}", clsact(namespace)?);
+    ensure!(programs(namespace)? == 2, "the filters outlive all: {}", clsact(namespace)?);
     let next = start(&pair, "tc", "clsact")?;
     ensure!(programs(namespace)? == 2, "the next has removed them: {}", clsact(namespace)?);
     drop(next.stop()?);
@@ -263,6 +238,25 @@ pub(crate) fn xdp_taken() -> Result<()> {
     ensure!(log.contains("veth-b") && log.contains("tls_sniff_xdp"), "{log}");
     ensure!(log.contains("--hook tc"), "it says what to do: {log}");
     Ok(())
+}
+
+/// Without the process that holds the programs nothing is attached; the other one says so, accounts, and ends.
+pub(crate) fn attacher_killed(hook: &str, how: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let mut sniffer = start(&pair, hook, how)?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let hello = Frame::ethernet().ipv4().tcp(1234, 443).payload(&client_hello()).build();
+    socket.send(&hello)?;
+    sniffer.wait_for(SOON, |event| event["source_port"] == 1234)?;
+    kill(attacher_of(&sniffer)?, Signal::SIGKILL)?;
+    let stopped = sniffer.finish(SOON)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("was killed") && log.contains("hint: start tls-sniff again"), "{log}");
+    // The hello, which came while somebody still counted, and its handshake.
+    ensure!(stopped.check_sums()? == 1 && stopped.events.len() == 3, "{stopped:#?}");
+    nothing_is_left(namespace)
 }
 
 /// Both modes on request, and which one is said.
