@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
+//!  select ────────┼ SIGHUP ──► files of outputs are opened again
+//!                 ├ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
@@ -34,11 +35,11 @@ use self::{
 };
 use crate::{
     attacher::{
-        Forked, Handle,
+        Forked, Handle, Peers,
         protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{ended, stop_signal},
+    ending::{Hangup, ended, hangup, stop_signal},
     error::Error,
     metrics::Listening,
     pipeline::{Pipeline, PipelineOptions, Sinks},
@@ -66,7 +67,8 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let (attacher, _connector) = attacher.split()?;
+    let hangup = hangup(sinks.have_files())?;
+    let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
@@ -82,14 +84,15 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let sinks = sinks.open(WhenFull::Drop)?;
+    let connector = Peers::of(&sinks.outputs).asking(connector);
+    let sinks = sinks.open_with(connector, WhenFull::Drop)?;
     // All is open, and no thread has been started.
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
     sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping };
+    let mut live = Live { attacher, reader, ring, scraping, hangup };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -107,6 +110,8 @@ struct Live {
     ring: Ring,
     /// If metrics are served.
     scraping: Option<Scraping>,
+    /// logrotate has renamed the files.
+    hangup: Hangup,
 }
 
 impl Live {
@@ -134,7 +139,7 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader, scraping } = self;
+            let Self { attacher, ring, reader, scraping, hangup } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -146,6 +151,7 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
+                () = hangup.next() => reader.pipeline.reopen(),
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
