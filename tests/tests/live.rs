@@ -24,6 +24,8 @@ mod frames;
 mod handshakes;
 #[path = "live/interfaces.rs"]
 mod interfaces;
+#[path = "live/metrics.rs"]
+mod metrics;
 #[path = "live/outcomes.rs"]
 mod outcomes;
 #[path = "live/output.rs"]
@@ -63,6 +65,15 @@ pub(crate) const CAPTURED: &[Need] = &[
     Need::Tool("openssl"),
     Need::Tool("dumpcap"),
     Need::Tool("tcpdump"),
+];
+pub(crate) const SCRAPED: &[Need] = &[
+    Need::Root,
+    Need::Tool("ip"),
+    Need::Tool("ss"),
+    Need::Tool("openssl"),
+    Need::Tool("curl"),
+    Need::Tool("prometheus"),
+    Need::Tool("promtool"),
 ];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
@@ -181,6 +192,8 @@ fn main() -> ExitCode {
             &[Need::Root, Need::Tool("ip"), Need::Tool("unshare"), Need::Tool("mount")],
             backpressure::full_disk,
         ),
+        test("metrics_as_prometheus_scrapes_them", SCRAPED, metrics::scraped),
+        test("alerts_and_dashboard", &[Need::Tool("promtool")], metrics::packaged),
         test("statistics_every_second", NETWORK, backpressure::periodic),
     ])
 }

@@ -4,6 +4,7 @@
 //!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► outputs
 //!                                     └► comments ─┐
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
+//!                      observations of handshakes ─► metrics
 //! ```
 
 mod lines;
@@ -25,6 +26,7 @@ use crate::{
     dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
+    metrics::{HandshakeCounts, Handshakes, MetricsOptions},
     observation::{
         CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, OutputCounters,
         PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
@@ -65,6 +67,8 @@ pub struct PipelineOptions {
     pub count: Option<u64>,
     /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
     pub dedup: bool,
+    /// Which metrics are kept, if any are.
+    pub metrics: Option<MetricsOptions>,
 }
 
 impl PipelineOptions {
@@ -184,6 +188,7 @@ impl Pipeline {
         let capture = capture.map(OpenCapture::start).transpose()?;
         let lines = Lines::start(outputs, connector, when_full)?;
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
+        let handshakes = options.metrics.as_ref().map(Handshakes::new);
         let kinds = kinds(&options, &selection, capture.is_some());
         let limits = Limits {
             kinds,
@@ -196,6 +201,7 @@ impl Pipeline {
             lines,
             recorder: capture.map(Recorder::new),
             selection,
+            handshakes,
             counters: PipelineCounters::default(),
             packets: 0,
             context: 0,
@@ -355,6 +361,17 @@ impl Pipeline {
         }
     }
 
+    /// The counters of handshakes so far, if metrics are kept. Interfaces that are not there any more are forgotten.
+    pub fn handshakes(&mut self, is_there: impl Fn(&str) -> bool) -> Option<HandshakeCounts> {
+        self.outlets.handshakes.as_mut().map(|handshakes| handshakes.counts(is_there))
+    }
+
+    /// Connections that are followed, and the memory that they take in bytes.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.memory())
+    }
+
     /// Tells the capture what the kernel lost so far: each file that ends says it.
     pub fn tell_losses(&mut self, stats: &Stats) {
         if let Some(recorder) = &mut self.outlets.recorder {
@@ -418,7 +435,8 @@ fn kinds(
     captures: bool,
 ) -> EventKinds {
     let all = captures || !selection.takes_all_lines();
-    if all { EventKinds::ALL } else { EventKinds::of(&options.events) }
+    let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
+    if options.metrics.is_some() { kinds.with(EventKind::Handshake) } else { kinds }
 }
 
 /// The last words of a capture, which may have no events beside it.

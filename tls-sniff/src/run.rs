@@ -1,27 +1,27 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
 use std::{
+    env,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
     attach,
     attacher::{self, Selection},
+    check,
     cli::{Cli, DoctorFlags, DoctorFormat, Inner},
+    config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::capture::CaptureOptions,
@@ -33,30 +33,45 @@ const WRONG_USAGE: u8 = 2;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap prints help and usage errors itself, and exits with 0 or 2.
-    let cli = Cli::parse();
-    cli.refuse_contradictions();
-    start_log(&cli);
+    let invocation = Invocation::new(env::args_os().collect());
+    let cli = match invocation.read() {
+        Ok((cli, _)) => cli,
+        // clap prints help and usage errors itself, and exits with 0 or 2.
+        Err(ConfigError::Usage(error)) => error.exit(),
+        Err(error) => {
+            log::start(Level::INFO);
+            return failed(&error.into());
+        }
+    };
+    log::start(cli.log_level());
     match run(cli) {
         Ok(code) => code,
-        Err(error) => {
-            tracing::error!("{error}");
-            if let Some(hint) = error.hint() {
-                tracing::error!("hint: {hint}");
-            }
-            if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    for line in error.to_string().lines() {
+        tracing::error!("{line}");
+    }
+    if let Some(hint) = error.hint() {
+        tracing::error!("hint: {hint}");
+    }
+    if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Error> {
     match &cli.inner {
+        Some(Inner::Doctor(flags)) => return examine(flags),
         Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
-            .map_err(|source| Error::Process { what: "remove clsact filters", source })
-            .map(|()| ExitCode::SUCCESS),
-        Some(Inner::Doctor(flags)) => examine(flags),
-        None => watch(cli).map(|()| ExitCode::SUCCESS),
+            .map_err(|source| Error::Process { what: "remove clsact filters", source }),
+        Some(Inner::CheckConfig { file }) => check::config(file, &mut io::stdout()),
+        Some(Inner::Completions { shell }) => {
+            manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
+        }
+        None => watch(cli),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// `tls-sniff doctor`
@@ -96,6 +111,7 @@ fn watch(cli: Cli) -> Result<(), Error> {
         handshakes,
         count: cli.count,
         dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
     };
     let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
@@ -126,21 +142,4 @@ fn runtime() -> Result<Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
-}
-
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => Level::WARN,
-        (false, false) => Level::INFO,
-        (false, true) => Level::DEBUG,
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }
