@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
+//!  select ────────┼ SIGHUP ──► files of outputs are opened again
+//!                 ├ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
@@ -36,11 +37,11 @@ use self::{
 };
 use crate::{
     attacher::{
-        Forked, Handle,
+        Forked, Handle, Peers,
         protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{ended, stop_signal},
+    ending::{Hangup, ended, hangup, stop_signal},
     error::Error,
     metrics::Listening,
     notify::Notifier,
@@ -71,7 +72,8 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let (attacher, _connector) = attacher.split()?;
+    let hangup = hangup(sinks.have_files())?;
+    let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
@@ -87,7 +89,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let sinks = sinks.open(WhenFull::Drop)?;
+    let connector = Peers::of(&sinks.outputs).asking(connector);
+    let sinks = sinks.open_with(connector, WhenFull::Drop)?;
     // All is open, and no thread has been started.
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
     sandbox::enter(&plan, options.sandbox)?;
@@ -95,7 +98,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping, manager };
+    let mut live = Live { attacher, reader, ring, scraping, hangup, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -115,6 +118,8 @@ struct Live {
     manager: Manager,
     /// If metrics are served.
     scraping: Option<Scraping>,
+    /// logrotate has renamed the files.
+    hangup: Hangup,
 }
 
 impl Live {
@@ -144,7 +149,7 @@ impl Live {
         tokio::pin!(closed);
         loop {
             self.tell_manager();
-            let Self { attacher, ring, reader, manager, scraping } = self;
+            let Self { attacher, ring, reader, scraping, hangup, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -157,6 +162,7 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
+                () = hangup.next() => reader.pipeline.reopen(),
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),

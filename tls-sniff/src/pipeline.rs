@@ -38,8 +38,9 @@ use crate::{
     sink::{
         capture::{CaptureOptions, OpenCapture, SaveError},
         destination::{Connector, directly},
-        open::{OpenOutput, OutputOptions, open_all},
+        open::{Connectors, OpenOutput, OutputOptions, open_all},
         output::{Output, WhenFull, Written},
+        spec::Target,
     },
 };
 
@@ -101,6 +102,12 @@ pub struct Sinks {
 }
 
 impl Sinks {
+    /// Whether lines go into files, which logrotate may rename.
+    #[must_use]
+    pub fn have_files(&self) -> bool {
+        self.outputs.iter().any(|output| matches!(output.target, Target::File(_)))
+    }
+
     /// Opens all of them, by connections that this process makes.
     ///
     /// # Errors
@@ -110,8 +117,8 @@ impl Sinks {
         self.open_with(Box::new(directly), when_full)
     }
 
-    /// Opens all of them; `connector` makes connections, now and later. All that needs rights is done then: what is
-    /// opened later is in [`OpenSinks::directories`].
+    /// Opens all of them; `connector` makes the connections that are made later. All that needs rights is done then:
+    /// files that are opened later are in [`OpenSinks::directories`].
     ///
     /// # Errors
     ///
@@ -124,7 +131,8 @@ impl Sinks {
         let open = |capture| OpenCapture::open(capture, when_full);
         let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
-        let outputs = open_all(self.outputs, &*connector, when_full)?;
+        let connectors = Connectors { first: &directly, later: &*connector };
+        let outputs = open_all(self.outputs, connectors, when_full)?;
         Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }
 }

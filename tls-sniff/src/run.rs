@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::{
     attach,
-    attacher::{self, Selection},
+    attacher::{self, Peers, Selection},
     check,
     cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
@@ -133,7 +133,8 @@ fn watch(cli: Cli) -> Result<(), Error> {
     let notifier = Notifier::from_env();
     let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
-    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
+    let connect = Peers::of(&sinks.outputs).serving();
+    let attacher = attacher::start(attacher::Options { selection, attach, load, connect })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
     let options = LiveOptions { pipeline, stats_interval, notifier, sandbox };
     runtime()?.block_on(daemon::run(attacher, options, sinks))

@@ -188,7 +188,7 @@ pub struct Losses {
     pub segments: u64,
     /// Handshakes that the kernel's table had no room for.
     pub flows: u64,
-    /// Events, by the output that lost them; of its counters those of losses.
+    /// Events, by the output that lost them, if one did; of its counters those of losses.
     pub outputs: Vec<OutputStats>,
     /// Packets that a slow disk had no room for.
     pub queued_packets: u64,
@@ -248,6 +248,7 @@ impl Stats {
     #[must_use]
     pub fn losses(&self) -> Losses {
         let PipelineCounters { evicted, given_up, .. } = self.pipeline;
+        let has_lost = |stats: &&OutputStats| stats.counters.lost() > 0;
         let lost = |stats: &OutputStats| {
             let counters = OutputCounters { events: 0, written: 0, after_end: 0, ..stats.counters };
             OutputStats { name: stats.name.clone(), counters }
@@ -256,7 +257,7 @@ impl Stats {
         Losses {
             segments: self.lost(),
             flows: self.sum(|counter| counter == Counter::FlowEvicted),
-            outputs: self.outputs.iter().map(lost).collect(),
+            outputs: self.outputs.iter().filter(has_lost).map(lost).collect(),
             queued_packets: file.dropped_queue,
             refused_packets: file.dropped_disk,
             handshakes: evicted,
