@@ -128,7 +128,9 @@ pub(crate) fn life() -> Result<()> {
     let event = site.told("installed.example")?;
     ensure!(event["outcome"] == "completed", "{event}");
     least_privileges(&site)?;
-    if std::env::var_os("NORELOAD").is_none() { reload(&site)?;}
+    if std::env::var_os("NORELOAD").is_none() {
+        reload(&site)?;
+    }
     stop(&site)?;
     upgrade(&site)?;
     template(&site)?;
@@ -221,7 +223,8 @@ fn upgrade(site: &Site) -> Result<()> {
 /// made them: another one takes them off, and the unit lets it.
 fn template(site: &Site) -> Result<()> {
     let instance = "tls-sniff@veth-b.service";
-    let config = "tc-attach = \"clsact\"\n[[output]]\nto = \"file:/var/log/tls-sniff/veth-b.json\"\n";
+    let config =
+        "tc-attach = \"clsact\"\n[[output]]\nto = \"file:/var/log/tls-sniff/veth-b.json\"\n";
     fs::write(site.machine.path("/etc/tls-sniff/veth-b.toml"), config)?;
     site.machine.run("systemctl", &["enable", "--now", instance])?;
     let status = site.machine.property(instance, "StatusText")?;
