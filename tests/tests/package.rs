@@ -35,6 +35,7 @@ const MACHINE: &[Need] = &[
     Need::Tool("openssl"),
     Need::Tool("ss"),
     Need::Tool("strip"),
+    Need::Systemd,
     Need::Tool("systemctl"),
     Need::Tool("tc"),
     Need::Tool("unshare"),
