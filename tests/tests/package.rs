@@ -26,6 +26,7 @@ const PACKAGED: &[Need] = &[
 const MACHINE: &[Need] = &[
     Need::Root,
     Need::Tool("bpftool"),
+    Need::Tool("curl"),
     Need::Tool("dpkg-deb"),
     Need::Tool("dpkg-shlibdeps"),
     Need::Tool("ip"),

@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixDatagram,
+    },
     path::Path,
     time::Duration,
 };
@@ -18,6 +21,7 @@ use tls_sniff_tests::{
     attached,
     peer::{Certificate, Client, Key, RunningServer, Server},
     poll,
+    process::run,
     systemd::Machine,
     veth::VethPair,
 };
@@ -28,6 +32,8 @@ const SOON: Duration = Duration::from_secs(30);
 const UNIT: &str = "tls-sniff.service";
 const CONFIG: &str = "/etc/tls-sniff/config.toml";
 const EVENTS: &str = "/var/log/tls-sniff/events.json";
+
+const METRICS: &str = "127.0.0.1:9899";
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, bits 12, 38 and 39.
 const CAPABILITIES: &str = "000000c000001000";
@@ -132,6 +138,7 @@ pub(crate) fn life() -> Result<()> {
         reload(&site)?;
     }
     stop(&site)?;
+    all_at_once(&site)?;
     upgrade(&site)?;
     template(&site)?;
     purge(&site)
@@ -204,7 +211,38 @@ fn stop(site: &Site) -> Result<()> {
     ensure!(!ids.iter().any(|id| Path::new(&format!("/proc/{id}")).exists()), "{ids:?}");
     let result = site.machine.property(UNIT, "Result")?;
     ensure!(result == "success", "{result}: {}", site.machine.account(UNIT));
-    site.machine.run("systemctl", &["start", UNIT]).map(drop)
+    Ok(())
+}
+
+/// A file, a socket of another user's and Prometheus, inside of the unit's restrictions.
+fn all_at_once(site: &Site) -> Result<()> {
+    let socket = site.machine.path("/run/events.sock");
+    let reader = UnixDatagram::bind(&socket)?;
+    reader.set_read_timeout(Some(SOON))?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+    let config = site.machine.path(CONFIG);
+    let before = fs::read_to_string(&config)?;
+    let metrics = format!("metrics = \"{METRICS}\"\n");
+    let output = "\n[[output]]\nto = \"unixgram:/run/events.sock\"\nprofile = \"zeek\"\n";
+    fs::write(&config, [&metrics, &before, output].concat())?;
+    site.machine.run("systemctl", &["start", UNIT])?;
+
+    let name = "wanted.three-ways";
+    site.handshake(name)?;
+    site.told(name)?;
+    let mut bytes = [0; 65_536];
+    let length = reader.recv(&mut bytes).context("nothing came through the socket")?;
+    let event: Value = serde_json::from_slice(&bytes[..length])?;
+    ensure!(event["server_name"] == name && event["established"] == true, "{event}");
+    let curl = ["--silent", "--fail", "--max-time", "10", &format!("http://{METRICS}/metrics")];
+    let scraped = run(site.pair.second.namespace.command("curl").args(curl))?;
+    let counted = |line: &&str| line.starts_with("tls_sniff_handshakes_total{");
+    let counts = scraped.lines().filter(counted).filter_map(|line| line.rsplit_once(' '));
+    let sum: f64 = counts.filter_map(|(_, count)| count.parse::<f64>().ok()).sum();
+    ensure!(sum >= 1.0, "{scraped}");
+
+    fs::write(&config, before)?;
+    site.machine.run("systemctl", &["restart", UNIT]).map(drop)
 }
 
 /// Another revision is started in the place of the old one, and what was changed in the configuration stays.
