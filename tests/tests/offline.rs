@@ -23,10 +23,14 @@ use tls_sniff_tests::{
     tshark, workspace_root,
 };
 
+#[path = "offline/config.rs"]
+mod config;
 #[path = "offline/filters.rs"]
 mod filters;
 #[path = "offline/full_disk.rs"]
 mod full_disk;
+#[path = "offline/manual.rs"]
+mod manual;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -64,6 +68,13 @@ fn main() -> ExitCode {
         test("expressions_that_are_refused", &[Need::Tool("tcpdump")], usage::bad_expressions),
         test("captures_that_cannot_be_written", &[], usage::unwritable),
         test("capture_onto_a_full_disk", FULL_DISK, full_disk::full_disk),
+        test(
+            "a_configuration_file_counts_and_is_checked",
+            &[Need::Tool("tcpdump")],
+            config::checked,
+        ),
+        test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
+        test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

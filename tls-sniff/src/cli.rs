@@ -3,6 +3,7 @@
 mod capture;
 mod filter;
 mod handshake;
+mod output;
 
 use std::{
     fs,
@@ -10,19 +11,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{
-    CommandFactory as _, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser,
-    error::ErrorKind,
-};
+use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap_complete::Shell;
 use tls_sniff_common::config;
+use tracing::Level;
 
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
+use self::{
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
     filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
-    sink::json::Profile,
+    sink::{
+        Form,
+        json::Profile,
+        open::{OutputOptions, check_targets},
+        spec::Target,
+    },
 };
 
 /// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
@@ -39,8 +46,12 @@ pub(crate) struct Cli {
     #[arg(short, long = "interface", value_name = "IFACE", default_value = "any")]
     pub(crate) interface: Vec<String>,
 
+    /// Read options from a TOML file too, whose keys are the flags' names; a flag replaces its key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Read packets from a pcap or pcapng file instead, `-` for stdin; needs no privileges
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tc_attach", "xdp_mode", "tc_order", "ring_bytes", "stats_interval"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interface", "hook", "tap_force", "tc_attach", "xdp_mode", "tc_order", "ring_bytes", "stats_interval"])]
     pub(crate) read: Option<PathBuf>,
 
     /// Show a packet that crosses several interfaces once for each, not once with all of them
@@ -72,8 +83,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PLACE", default_value = "first")]
     pub(crate) tc_order: Place,
 
-    /// Events on stdout: json lines, aligned text, or none [default: text on a terminal, none if the
-    /// capture goes to stdout, else json]
+    /// Events as json lines, aligned text, or none [default: text on a terminal, none if the capture goes
+    /// to stdout, else json]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
@@ -106,11 +117,11 @@ pub(crate) struct Cli {
 
     /// Log more to stderr, the verifier's words among it
     #[arg(short, long)]
-    pub(crate) verbose: bool,
+    verbose: bool,
 
     /// Log only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
+    quiet: bool,
 
     /// Say in words what the flags select and where each test runs, and do nothing else
     #[arg(long)]
@@ -123,10 +134,13 @@ pub(crate) struct Cli {
     handshakes: HandshakeFlags,
 
     #[command(flatten)]
+    output: OutputFlags,
+
+    #[command(flatten)]
     pub(crate) capture: CaptureFlags,
 }
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   tls-sniff                          every handshake on this host
   tls-sniff -i eth0 --hook xdp       ingress at XDP, egress at tc
@@ -140,11 +154,25 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
+/// The configuration that the service has.
+const DEFAULT_CONFIG: &str = "/etc/tls-sniff/config.toml";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Inner {
     /// Removes clsact filters when its parent has ended (started by tls-sniff itself)
     #[command(hide = true)]
     ClsactGuard { owner: OwnerHandle },
+    /// Says what is wrong with a configuration, or what it selects
+    CheckConfig {
+        /// The file
+        #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        file: PathBuf,
+    },
+    /// Writes a completion script for a shell to stdout
+    Completions {
+        /// Which
+        shell: Shell,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -187,53 +215,122 @@ pub(crate) enum Format {
 }
 
 impl Cli {
-    /// Ends the program with exit code 2 if flags contradict each other in a way that clap cannot tell.
-    pub(crate) fn refuse_contradictions(&self) {
-        let refuse = |message: &str| -> ! {
-            Self::command().error(ErrorKind::ArgumentConflict, message).exit()
-        };
+    /// What contradicts itself in a way that clap cannot tell.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        self.contradict().err()
+    }
+
+    fn contradict(&self) -> Result<(), String> {
         if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
-            refuse("--json-profile is for JSON, not for --format text or none");
+            return refuse("--json-profile is for JSON, not for --format text or none");
         }
         if self.tap && matches!(self.hook, Some(Hook::Tc)) {
-            refuse("--tap drops packets at XDP: --hook tc does not go with it");
+            return refuse("--tap drops packets at XDP: --hook tc does not go with it");
         }
         if self.tap && self.interface.iter().any(|name| name == "any") {
-            refuse(
+            return refuse(
                 "--tap needs the interface by its name: with `any` this host would hear nothing more",
             );
         }
-        if self.capture.to_stdout() && self.format(true) != Format::None {
-            refuse("stdout is taken by the capture of `-w -`: events need --format none");
+        let takes_stdout = if self.output.is_empty() {
+            self.format(true) != Format::None
+        } else {
+            self.output.has_stdout()
+        };
+        if self.capture.to_stdout() && takes_stdout {
+            return refuse(
+                "stdout is taken by the capture of `-w -`: events need --format none, or another --output",
+            );
         }
         // libpcap would ask the DNS for a host of that name.
         let expression = self.filters.expression();
         if Path::new("/sys/class/net").join(&expression).is_dir() && !expression.is_empty() {
-            refuse(&format!("{expression} is an interface: -i {expression} watches it"));
+            return refuse(&format!("{expression} is an interface: -i {expression} watches it"));
         }
         if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
-            refuse("--format none leaves nothing to write: it goes with -w");
+            return refuse("--format none leaves nothing to write: it goes with -w");
         }
+        if self.format == Some(Format::None) && !self.output.is_empty() {
+            return refuse("--format none and --output contradict each other");
+        }
+        self.contradict_outputs()?;
         if self.filters.asks_messages_of_other_records() {
-            refuse("--handshake and --hello-version are of --content handshake, not of others");
+            return refuse(
+                "--handshake and --hello-version are of --content handshake, not of others",
+            );
         }
         if let (Some(read), Some(written)) = (&self.read, &self.capture.write)
             && is_same_file(read, written)
         {
-            refuse("-w would overwrite the file that -r reads");
+            return refuse("-w would overwrite the file that -r reads");
         }
-        let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
-        if !native && !self.events().contains(&EventKind::Handshake) {
-            refuse("only --json-profile native has other --events than handshake");
+        Ok(())
+    }
+
+    /// Which log messages are wanted.
+    pub(crate) const fn log_level(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => Level::WARN,
+            (false, false) => Level::INFO,
+            (false, true) => Level::DEBUG,
         }
     }
 
-    /// The kinds of events to show.
+    /// Outputs that contradict each other or other flags.
+    fn contradict_outputs(&self) -> Result<(), String> {
+        let outputs = self.outputs(false);
+        if let Err(error) = check_targets(&outputs) {
+            return refuse(&error.to_string());
+        }
+        for output in &outputs {
+            if let Target::File(path) = &output.target {
+                if self.read.as_ref().is_some_and(|read| is_same_file(read, path)) {
+                    return refuse("an output would be written into the file that -r reads");
+                }
+                if self.capture.write.as_ref() == Some(path) {
+                    return refuse("an output would be written into the capture of -w");
+                }
+            }
+            let native = matches!(output.form, Form::Text | Form::Json(Profile::Native));
+            if !native && !output.events.contains(&EventKind::Handshake) {
+                let target = &output.target;
+                return refuse(&format!(
+                    "{target}: only the JSON profile native has other events than handshake"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where events are written to; `terminal`: whether stdout is one.
+    pub(crate) fn outputs(&self, terminal: bool) -> Vec<OutputOptions> {
+        let format = |terminal| self.format(terminal);
+        let events = |form| self.events_of(form);
+        self.output.options(self.json_profile, format, events, terminal)
+    }
+
+    /// The kinds of events that any output asks for.
     pub(crate) fn events(&self) -> Vec<EventKind> {
-        let whole = self.json_profile.is_some_and(|profile| profile != Profile::Native);
+        let outputs = self.outputs(false);
+        if outputs.is_empty() {
+            return self.events_of(Form::Text);
+        }
+        let mut all = Vec::new();
+        for kind in outputs.iter().flat_map(|output| &output.events) {
+            if !all.contains(kind) {
+                all.push(*kind);
+            }
+        }
+        all
+    }
+
+    /// The kinds of events of an output that does not say it itself.
+    fn events_of(&self, form: Form) -> Vec<EventKind> {
         match &self.events[..] {
-            // Those profiles have nothing else.
-            [] if whole => vec![EventKind::Handshake],
+            // Other profiles have nothing else.
+            [] if !matches!(form, Form::Text | Form::Json(Profile::Native)) => {
+                vec![EventKind::Handshake]
+            }
             [] => self.filters.default_events(),
             asked => asked.to_vec(),
         }
@@ -305,6 +402,11 @@ impl Cli {
     }
 }
 
+/// What is contradicted, as an error.
+fn refuse(message: &str) -> Result<(), String> {
+    Err(message.to_owned())
+}
+
 /// Whether two names are of one file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| {
@@ -316,6 +418,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
 
     fn text(arguments: &[&str]) -> String {

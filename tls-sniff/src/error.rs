@@ -5,6 +5,7 @@ use std::{fmt, io};
 use crate::{
     attach::AttachError,
     attacher::protocol::Failure,
+    config::ConfigError,
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
@@ -15,6 +16,9 @@ use crate::{
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The configuration file is at fault, or cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A name that no interface has.
     #[error("there is no interface {name}; there are: {}", list(available))]
     NoSuchInterface {
@@ -86,6 +90,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// An output cannot be opened.
+    #[error(transparent)]
+    Sink(#[from] crate::sink::open::OutputError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -120,7 +127,9 @@ impl Error {
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
             Self::Attacher(failure) => failure.is_wrong_usage,
+            Self::Config(error) => error.is_wrong_usage(),
             Self::Write(error) => error.is_wrong_usage(),
+            Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
             _ => false,
         }
@@ -134,6 +143,7 @@ impl Error {
                 Some("-i any watches all, also those that appear later")
             }
             Self::NothingToWatch { .. } => Some("`ip link` shows the interfaces; bring one up"),
+            Self::Config(error) => error.hint(),
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
@@ -157,6 +167,7 @@ impl Error {
             }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sink(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

@@ -1,7 +1,8 @@
 //! tls-sniff: live TLS handshakes from the kernel to JSON lines.
 //!
 //! ```text
-//!  cli, run      arguments → run → exit code
+//!  cli, config   arguments and a file → options       manual  completions, man pages
+//!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
 //!  attacher      its other process: what needs capabilities
 //!   load, attach the kernel programs           interfaces  which interfaces there are
@@ -17,8 +18,10 @@
 
 pub mod attach;
 pub mod attacher;
+mod check;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod dedup;
 mod digits;
@@ -29,6 +32,9 @@ pub mod interfaces;
 #[cfg(feature = "kernel-log")]
 pub mod kernel_log;
 pub mod load;
+mod log;
+mod manual;
+pub mod notify;
 pub mod observation;
 pub mod offline;
 pub mod pipeline;
@@ -42,4 +48,5 @@ pub mod sink;
 pub mod source;
 pub mod tls;
 
+pub use manual::{Shell, completions, man_pages};
 pub use run::main;

@@ -87,7 +87,7 @@ fn read_all(
     } else {
         CaptureFile::open(path)?
     };
-    let pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
+    let pipeline = Pipeline::start(options.pipeline.clone(), sinks.open(WhenFull::Wait)?)?;
     let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);

@@ -1,27 +1,26 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
 use std::{
+    env,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use clap::Parser as _;
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
-    attach, attacher,
-    cli::{Cli, Format, Inner},
+    attach, attacher, check,
+    cli::{Cli, Inner},
+    config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::{Formatter, capture::CaptureOptions, text::Columns},
+    sink::capture::CaptureOptions,
 };
 
 /// clap's exit code for it.
@@ -30,32 +29,46 @@ const WRONG_USAGE: u8 = 2;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap prints help and usage errors itself, and exits with 0 or 2.
-    let cli = Cli::parse();
-    cli.refuse_contradictions();
-    start_log(&cli);
+    let invocation = Invocation::new(env::args_os().collect());
+    let cli = match invocation.read() {
+        Ok((cli, _)) => cli,
+        // clap prints help and usage errors itself, and exits with 0 or 2.
+        Err(ConfigError::Usage(error)) => error.exit(),
+        Err(error) => {
+            log::start(Level::INFO);
+            return failed(&error.into());
+        }
+    };
+    log::start(cli.log_level());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            if let Some(hint) = error.hint() {
-                tracing::error!("hint: {hint}");
-            }
-            if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
-        }
+        Err(error) => failed(&error),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
-    if let Some(Inner::ClsactGuard { owner }) = cli.inner {
-        return attach::run_guard(owner)
-            .map_err(|source| Error::Process { what: "remove clsact filters", source });
+fn failed(error: &Error) -> ExitCode {
+    for line in error.to_string().lines() {
+        tracing::error!("{line}");
     }
-    let formatter = match cli.format(io::stdout().is_terminal()) {
-        Format::Text => Some(Formatter::Text(Columns::default())),
-        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
-        Format::None => None,
-    };
+    if let Some(hint) = error.hint() {
+        tracing::error!("hint: {hint}");
+    }
+    if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+}
+
+fn run(cli: Cli) -> Result<(), Error> {
+    match cli.inner {
+        None => {}
+        Some(Inner::ClsactGuard { owner }) => {
+            return attach::run_guard(owner)
+                .map_err(|source| Error::Process { what: "remove clsact filters", source });
+        }
+        Some(Inner::CheckConfig { file }) => return check::config(&file, &mut io::stdout()),
+        Some(Inner::Completions { shell }) => {
+            return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
+        }
+    }
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -65,14 +78,14 @@ fn run(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: if formatter.is_some() { &events } else { &[] },
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
-    let sinks = Sinks { formatter, capture };
+    let sinks = Sinks { outputs, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),
@@ -107,21 +120,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
-}
-
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => Level::WARN,
-        (false, false) => Level::INFO,
-        (false, true) => Level::DEBUG,
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }

@@ -6,6 +6,7 @@
 //!   build_ebpf the kernel object, reproducibly, from source
 //!   demo       tls-sniff at work
 //!   bench      what watching costs, into docs/BENCHMARKS.md
+//!   dist       the Debian package
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
 //!   baselines  what tests compare with, measured anew
@@ -24,6 +25,7 @@ pub mod bench;
 pub mod build_ebpf;
 pub mod demo;
 pub mod digest;
+pub mod dist;
 pub mod lint;
 pub mod run;
 pub mod setup;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{baselines, bench, build_ebpf, demo, lint, run, setup, test};
+use xtask::{baselines, bench, build_ebpf, demo, dist, lint, run, setup, test};
 
 /// The chores of tls-sniff.
 #[derive(Parser)]
@@ -44,6 +44,8 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Build the Debian package; installs cargo-deb below target/ if need be
+    Dist(dist::Options),
     /// Check formatting, clippy and rustdoc; a warning is a failure
     Lint,
     /// Run everything that CI runs, installing what it needs
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Chore::BuildEbpf { .. } => build_ebpf::build(),
         Chore::Demo => demo::run(),
         Chore::Bench { parts, quick } => bench::run(&parts, quick),
+        Chore::Dist(options) => dist::run(&options),
         Chore::Lint => lint::run(),
         Chore::Test => test::run(),
         Chore::Baselines => baselines::run(),

@@ -1,0 +1,45 @@
+//! `tls-sniff check-config`: what a configuration selects, or what is wrong with it.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use crate::{
+    config::Invocation,
+    error::Error,
+    filter::{explain::Explanation, expression::Expression},
+    sink::capture::CaptureOptions,
+};
+
+/// Checks `file` as a start with it would, up to where that needs privileges, and tells to `out` what it
+/// selects.
+///
+/// # Errors
+///
+/// If a start would fail.
+pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
+    let (cli, _) = Invocation::of_file(file).read()?;
+    let filter = cli.filter()?;
+    let handshakes = cli.handshakes();
+    let events = cli.events();
+    let expression = cli.expression()?;
+    let explanation = Explanation {
+        expression: expression.as_ref().map(Expression::text),
+        filter: &filter,
+        handshakes: &handshakes,
+        events: &events,
+    };
+    let capture = cli.capture.options(explanation.in_one_line());
+    capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
+    let mut told = || -> io::Result<()> {
+        writeln!(out, "{} is valid.", file.display())?;
+        write!(out, "{explanation}")?;
+        writeln!(out, "Interfaces: {}", cli.interface.join(", "))?;
+        if let Some(capture) = &capture {
+            writeln!(out, "Capture: {}", capture.path.display())?;
+        }
+        out.flush()
+    };
+    told().map_err(Error::Output)
+}

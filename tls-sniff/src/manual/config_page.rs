@@ -1,0 +1,69 @@
+//! tls-sniff-config.toml(5): every key, from the same source as the example.
+
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::{heading, item, items, lines, text, title};
+use crate::config::{Entry, entries};
+
+const DESCRIPTION: &[&str] = &[
+    "tls-sniff reads a configuration file only if --config names it; the service has /etc/tls-sniff/config.toml. \
+     It is TOML, its keys are the names of the long flags, with hyphens or underscores. Switches are true or \
+     false, numbers stand without quotes, all else is text in quotes. Where a flag may be repeated, or takes a \
+     list with commas, the key also takes a list in brackets; an empty list is the same as no key.",
+    "A flag on the command line replaces the key of its name, lists as well, and the keys that it does not go \
+     with: -r FILE leaves interface aside. A switch that is true in the file cannot be taken back by a flag.",
+    "Unknown keys, wrong values and keys that contradict each other are errors, with line and column. \
+     `tls-sniff check-config` tells them all, or what the file selects; its exit status is that of a start: 0 if \
+     the file is valid, 2 if not, 1 if it cannot be read.",
+    "On SIGHUP the file is read again. Keys that need a restart must be as they were; all others take effect \
+     without detaching. A file that is refused changes nothing.",
+];
+
+const EXAMPLE: &str = "\
+interface = [\"eth0\", \"eth1\"]
+port = [443, \"8443-8450\"]
+net = \"not 10.0.0.0/8\"
+events = [\"handshake\"]
+stats-interval = 60";
+
+const FILES: &[(&str, &str)] = &[
+    ("/etc/tls-sniff/config.toml", "The configuration of the service."),
+    ("/usr/share/doc/tls-sniff/examples/config.toml", "Every key with its default, commented out."),
+];
+
+/// The page in roff.
+pub(super) fn page() -> String {
+    let mut roff = Roff::new();
+    heading(&mut roff, "NAME");
+    roff.text([roman("tls-sniff-config.toml - configuration file of tls-sniff")]);
+    heading(&mut roff, "DESCRIPTION");
+    text(&mut roff, DESCRIPTION);
+    heading(&mut roff, "KEYS");
+    let mut last = None;
+    for entry in entries() {
+        if entry.heading != last {
+            roff.control("SS", [entry.heading.as_deref().unwrap_or_default()]);
+        }
+        item(&mut roff, vec![bold(entry.name)], &meaning(&entry));
+        last = entry.heading;
+    }
+    heading(&mut roff, "FILES");
+    items(&mut roff, FILES);
+    heading(&mut roff, "EXAMPLES");
+    lines(&mut roff, EXAMPLE);
+    heading(&mut roff, "SEE ALSO");
+    text(&mut roff, &["tls-sniff(1)"]);
+    title("tls-sniff-config.toml", "5") + &roff.render()
+}
+
+fn meaning(entry: &Entry) -> String {
+    let mut meaning = format!("{}.", entry.help);
+    if !entry.values.is_empty() {
+        meaning += &format!(" One of {}.", entry.values.join(", "));
+    }
+    meaning += &match &entry.default {
+        Some(default) => format!(" Default: {default}."),
+        None => format!(" Example: {}.", entry.sample),
+    };
+    meaning + if entry.needs_restart { " Needs a restart." } else { "" }
+}
