@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
+//!                 ├ SIGHUP ──► the attacher swaps the kernel programs, then the pipeline follows
 //!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
@@ -26,6 +27,7 @@ use tls_sniff_common::{
     counters::CounterBlock,
     flow::{Hook, KERNEL_HOOKS},
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::reader::Reader;
 use crate::{
@@ -41,13 +43,17 @@ use crate::{
     source::ring::Ring,
 };
 
+/// Makes a pipeline follow a configuration, by its text. The kernel has its filters already.
+pub type Follow = Box<dyn FnMut(&str, &mut Pipeline)>;
+
 /// What a live run is told, beside what the attacher is.
-#[derive(Clone, Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
     /// How often statistics are told beside the last ones.
     pub stats_interval: Option<Duration>,
+    /// What SIGHUP is for; `None`: it ends the process, as the kernel has it.
+    pub follow: Option<Follow>,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -58,6 +64,7 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
+    let reload = options.follow.map(Reload::new).transpose()?;
     let (attacher, _connector) = attacher.split()?;
     let (loaded, ring) = tokio::select! {
         loaded = attacher.loaded() => loaded?,
@@ -69,7 +76,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let dedup = options.pipeline.dedup && loaded.sees_twice;
     let pipeline = Pipeline::start(options.pipeline, sinks.open(WhenFull::Drop)?)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
-    let mut live = Live { attacher, reader, ring };
+    let mut live = Live { attacher, reader, ring, reload };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -85,6 +92,7 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
+    reload: Option<Reload>,
 }
 
 impl Live {
@@ -112,7 +120,7 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader } = self;
+            let Self { attacher, ring, reader, reload } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -124,6 +132,7 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
+                () = wanted(reload) => attacher.ask(Request::Reload),
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 read = ring.read(|bytes| reader.event(bytes, attacher)) => {
                     let more = read
@@ -148,6 +157,25 @@ impl Live {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.reader.counted(hooks(counters).ok()),
+            Report::Reloaded(text) => {
+                if let Some(reload) = &mut self.reload {
+                    reload.answered();
+                    (reload.follow)(&text, &mut self.reader.pipeline);
+                    tracing::info!("the configuration was read again");
+                }
+            }
+            Report::Refused(failure) => {
+                if let Some(reload) = &mut self.reload {
+                    reload.answered();
+                }
+                for line in failure.line.lines() {
+                    tracing::error!("{line}");
+                }
+                if let Some(hint) = failure.hint {
+                    tracing::error!("hint: {hint}");
+                }
+                tracing::warn!("the configuration stays as it was");
+            }
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
         }
     }
@@ -161,7 +189,7 @@ impl Live {
     }
 
     fn drain(&mut self) {
-        let Self { attacher, ring, reader } = self;
+        let Self { attacher, ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes, attacher));
     }
 
@@ -186,6 +214,39 @@ impl Live {
                 report => self.reported(report),
             }
         }
+    }
+}
+
+/// The configuration, as SIGHUP has it read again.
+struct Reload {
+    hangup: Signal,
+    /// One at a time: signals that come meanwhile are one more.
+    asked: bool,
+    follow: Follow,
+}
+
+impl Reload {
+    fn new(follow: Follow) -> Result<Self, Error> {
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|source| Error::Process { what: "handle signals", source })?;
+        Ok(Self { hangup, asked: false, follow })
+    }
+
+    const fn answered(&mut self) {
+        self.asked = false;
+    }
+}
+
+/// Resolves when the configuration is to be read again; never while it is being read.
+async fn wanted(reload: &mut Option<Reload>) {
+    match reload {
+        Some(reload) if !reload.asked => {
+            if reload.hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            reload.asked = true;
+        }
+        _ => std::future::pending().await,
     }
 }
 

@@ -10,12 +10,14 @@ use std::{
 use tracing::Level;
 
 use crate::{
-    attach, attacher, check,
+    attach,
+    attacher::{self, Fresh, Reload},
+    check,
     cli::{Cli, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     error::Error,
-    filter::{explain::Explanation, expression::Expression},
+    filter::{PacketFilter, explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
     offline::{self, OfflineOptions},
@@ -30,8 +32,8 @@ const WRONG_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let invocation = Invocation::new(env::args_os().collect());
-    let cli = match invocation.read() {
-        Ok((cli, _)) => cli,
+    let (cli, text) = match invocation.read() {
+        Ok(read) => read,
         // clap prints help and usage errors itself, and exits with 0 or 2.
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
@@ -40,7 +42,7 @@ pub fn main() -> ExitCode {
         }
     };
     log::start(cli.log_level());
-    match run(cli) {
+    match run(cli, invocation, text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -56,7 +58,8 @@ fn failed(error: &Error) -> ExitCode {
     if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
+/// `text`: of the file that the invocation names, if it names one.
+fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
     match cli.inner {
         None => {}
         Some(Inner::ClsactGuard { owner }) => {
@@ -97,7 +100,22 @@ fn run(cli: Cli) -> Result<(), Error> {
         let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let load = LoadOptions {
+    let load = load_options(&cli, filter, expression);
+    let selection = attacher::Selection::of(&cli.interface);
+    let reload = text.map(|text| Reload { text, read: read_again(invocation) });
+    // So far: of the pipeline nothing changes.
+    let follow = reload.is_some().then(|| -> daemon::Follow { Box::new(|_, _| {}) });
+    let its = attacher::Options { selection, attach, load, reload, connect: None };
+    // Before there is a runtime: it forks.
+    let attacher = attacher::start(its)?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let options = LiveOptions { pipeline, stats_interval, follow };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>) -> LoadOptions {
+    let attach = cli.attach_options();
+    LoadOptions {
         capture_len: cli.payload_bytes,
         snaplen: cli.capture.snaplen(),
         filter,
@@ -106,13 +124,21 @@ fn run(cli: Cli) -> Result<(), Error> {
         xdp: attach.ingress == attach::IngressHook::Xdp,
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
-    };
-    let selection = attacher::Selection::of(&cli.interface);
-    // Before there is a runtime: it forks.
-    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
-    let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval };
-    runtime()?.block_on(daemon::run(attacher, options, sinks))
+    }
+}
+
+/// How the attacher reads the configuration again.
+fn read_again(invocation: Invocation) -> attacher::Read {
+    Box::new(move |old| {
+        let text = invocation.text()?.unwrap_or_default();
+        let cli = invocation.reload(old, &text)?.cli;
+        Ok(Fresh {
+            selection: attacher::Selection::of(&cli.interface),
+            attach: cli.attach_options(),
+            load: load_options(&cli, cli.filter()?, cli.expression()?),
+            text,
+        })
+    })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {

@@ -44,7 +44,7 @@ use nix::{
 pub use self::{
     connector::{Connect, Connector},
     handle::{Forked, Handle},
-    reload::{Fresh, Reload},
+    reload::{Fresh, Read, Reload},
     selection::Selection,
 };
 use crate::{attach::AttachOptions, error::Error, load::LoadOptions};

@@ -15,8 +15,16 @@ use crate::{
     load::{self, LoadOptions, Programs, SharedMaps},
 };
 
-/// Reads the configuration again.
-pub type Reload = Box<dyn Fn() -> Result<Fresh, Error>>;
+/// Reads the configuration again, if what it was (its text) can become what it is while tls-sniff runs.
+pub type Read = Box<dyn Fn(&str) -> Result<Fresh, Error>>;
+
+/// A configuration that can be read again.
+pub struct Reload {
+    /// The text of what runs.
+    pub text: String,
+    /// The way to what is to run instead.
+    pub read: Read,
+}
 
 /// A configuration as it is now.
 pub struct Fresh {
@@ -32,7 +40,7 @@ pub struct Fresh {
 
 /// What runs, and how to come by what is to run instead.
 pub(super) struct Reloader {
-    read: Option<Reload>,
+    reload: Option<Reload>,
     selection: Selection,
     attach: AttachOptions,
     /// As asked for, which may be less than there is.
@@ -44,25 +52,28 @@ pub(super) struct Reloader {
 impl Reloader {
     /// `load`: as the programs were loaded; `maps`: theirs.
     pub(super) const fn new(
-        read: Option<Reload>,
+        reload: Option<Reload>,
         selection: Selection,
         attach: AttachOptions,
         asked_ring_len: u32,
         load: LoadOptions,
         maps: SharedMaps,
     ) -> Self {
-        Self { read, selection, attach, asked_ring_len, load, maps }
+        Self { reload, selection, attach, asked_ring_len, load, maps }
     }
 
     /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
     /// configuration's text.
     pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
-        let read = self.read.as_ref().ok_or(Error::NoConfiguration)?;
-        let fresh = read()?;
+        let Reload { text, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
+        let fresh = read(text)?;
         let load = self.loadable(&fresh)?;
         let programs = load_beside(&load, &self.maps)?;
         attacher.swap(programs)?;
         self.load = load;
+        if let Some(reload) = &mut self.reload {
+            reload.text.clone_from(&fresh.text);
+        }
         Ok(fresh.text)
     }
 
@@ -81,7 +92,9 @@ impl Reloader {
         }
         load.ring_len = self.load.ring_len;
         if load.least_ring_len() > load.ring_len {
-            return fixed("--ring-bytes, which the new --payload-bytes or --snaplen need to be larger");
+            return fixed(
+                "--ring-bytes, which the new --payload-bytes or --snaplen need to be larger",
+            );
         }
         load.flow_key = self.load.flow_key;
         Ok(load)
