@@ -15,7 +15,9 @@ use aya::programs::{SchedClassifier, TcAttachType, loaded_links};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tls_sniff_tests::{
+    frame::{Frame, client_hello},
     netns::Namespace,
+    packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
     poll,
     process::run,
@@ -31,8 +33,12 @@ const SOON: Duration = Duration::from_secs(20);
 const ALWAYS: u16 = 443;
 const SOMETIMES: u16 = 8443;
 
-/// How often the filters change.
-const SWAPS: usize = 8;
+/// A port of hellos of which half is sent before a change and half behind it: both filters want it.
+const HALVED: u16 = 444;
+
+/// How often the filters change, and hellos that are halved by each change.
+const SWAPS: u16 = 4;
+const HELLOS: u16 = 8;
 
 /// Clients at a time.
 const CLIENTS: usize = 2;
@@ -80,13 +86,28 @@ fn reload(sniffer: &mut Sniffer, file: &Path, text: &str, answer: &str) -> Resul
         .with_context(|| sniffer.stderr().join("\n"))
 }
 
-/// Whole handshakes with a port, in which nothing is missing.
-fn whole(events: &[Value], port: u16) -> Result<usize> {
+/// Half of each of a change's hellos.
+fn send_half(socket: &PacketSocket, swap: u16, second: bool) -> Result<()> {
+    let hello = client_hello();
+    // Behind what tells a hello, so that the rest is known by its flow alone.
+    let (one, other) = hello.split_at(hello.len() / 2);
+    let (sequence, payload) = if second { (1 + one.len(), other) } else { (1, one) };
+    for port in (10_000 + swap * HELLOS..).take(HELLOS.into()) {
+        // Nobody's addresses: no stack has a say in it.
+        let frame = Frame::ethernet().ipv4().addresses([192, 0, 2, 1], [192, 0, 2, 2]);
+        let frame = frame.tcp(port, HALVED).seq(sequence.try_into()?);
+        socket.send(&frame.payload(payload).build())?;
+    }
+    Ok(())
+}
+
+/// Handshakes with a port; their hellos must be whole, and they end as they should.
+fn whole(events: &[Value], port: u16, outcome: &str) -> Result<usize> {
     let of_port = |event: &&Value| event["server_port"] == port;
     let handshakes: Vec<&Value> =
         events.iter().filter(|event| event["event"] == "handshake").filter(of_port).collect();
     for handshake in &handshakes {
-        ensure!(handshake["outcome"] == "completed", "{handshake}");
+        ensure!(handshake["outcome"] == outcome, "{handshake}");
     }
     let to_port =
         |event: &&Value| event["event"] == "client_hello" && event["destination_port"] == port;
@@ -117,7 +138,7 @@ pub(crate) fn swapped(hook: &str, how: &str) -> Result<()> {
     let _running = running.into_iter().collect::<Result<Vec<_>>>()?;
 
     let file = dir.path().join("config.toml");
-    let (narrow, wide) = (format!("port = [\"{ALWAYS}\"]\n"), "# all\n");
+    let (narrow, wide) = (format!("port = [{ALWAYS}, {HALVED}]\n"), "# all\n");
     fs::write(&file, &narrow)?;
     let mut arguments =
         vec!["-i", "veth-b", "--hook", hook, "--tc-attach", how, "--format", "json"];
@@ -125,6 +146,7 @@ pub(crate) fn swapped(hook: &str, how: &str) -> Result<()> {
     let mut sniffer = Sniffer::start(servers, &arguments)?;
     sniffer.ready()?;
     let first = attached(servers)?;
+    let socket = PacketSocket::open(clients, "veth-a")?;
 
     let stop = AtomicBool::new(false);
     let (always, sometimes) = thread::scope(|scope| {
@@ -142,7 +164,9 @@ pub(crate) fn swapped(hook: &str, how: &str) -> Result<()> {
             for swap in 0..SWAPS {
                 let is_wide = swap % 2 == 0;
                 let text = if is_wide { wide } else { &narrow };
+                send_half(&socket, swap, false)?;
                 reload(&mut sniffer, &file, text, READ)?;
+                send_half(&socket, swap, true)?;
                 client(SOMETIMES).run(clients)?.established()?;
                 wanted += usize::from(is_wide);
             }
@@ -165,8 +189,10 @@ pub(crate) fn swapped(hook: &str, how: &str) -> Result<()> {
     ensure!(stopped.status.success(), "{:#?}", stopped.stderr);
     stopped.check_sums()?;
     println!("{always} handshakes with {ALWAYS}, {sometimes} with {SOMETIMES}, {SWAPS} swaps");
-    ensure!(whole(&stopped.events, ALWAYS)? == always, "{always} were made");
-    ensure!(whole(&stopped.events, SOMETIMES)? == sometimes, "{sometimes} were wanted");
+    let told = |port, outcome| whole(&stopped.events, port, outcome);
+    ensure!(told(ALWAYS, "completed")? == always, "{always} were made");
+    ensure!(told(SOMETIMES, "completed")? == sometimes, "{sometimes} were wanted");
+    ensure!(told(HALVED, "still_open")? == usize::from(SWAPS * HELLOS), "not all that were halved");
     for hook in ["tc_ingress", "tc_egress", "xdp"] {
         let seen = stopped.events.iter().filter_map(|event| event["hooks"][hook]["seen"].as_u64());
         ensure!(seen.is_sorted(), "{hook} forgot packets");
