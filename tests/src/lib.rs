@@ -13,6 +13,7 @@
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
 //! | [`attached`], [`systemd`] | programs on an interface; a machine of namespaces with a real systemd |
+//! | `inject` | system calls put into another process from outside |
 //! | [`baseline`] | committed figures, and comparing with them |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
@@ -30,6 +31,8 @@ pub mod conversation;
 pub mod figures;
 pub mod frame;
 pub mod fuzz;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 pub mod libpcap;
 pub mod measure;
 pub mod middle;

@@ -31,6 +31,8 @@ mod filters;
 mod full_disk;
 #[path = "offline/manual.rs"]
 mod manual;
+#[path = "offline/sandbox.rs"]
+mod sandbox;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -60,6 +62,12 @@ fn main() -> ExitCode {
         test("signal_ends_a_pipe_with_stats", &[], signal),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
+        test("sandbox_says_what_the_kernel_lacks", &[], sandbox::what_is_missing_is_said),
+        test(
+            "directory_of_another_user_is_refused",
+            &[Need::Root],
+            sandbox::directory_of_another_user,
+        ),
         test("what_is_cut_off_is_not_made_up", &[], little_captured),
         test("a_crowded_segment_is_bounded", &[], crowded),
         test("truncated_file_gives_what_is_before", &[], truncated),

@@ -1,9 +1,12 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod doctor;
 mod filter;
 mod handshake;
+mod metrics;
 mod output;
+mod sandbox;
 
 use std::{
     fs,
@@ -16,8 +19,10 @@ use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
+pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
 use self::{
-    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, metrics::MetricsFlags,
+    output::OutputFlags, sandbox::SandboxFlags,
 };
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
@@ -138,6 +143,12 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -173,6 +184,11 @@ pub(crate) enum Inner {
         /// Which
         shell: Shell,
     },
+
+    /// Tells what this kernel, these privileges and these interfaces allow, and what to do about the rest
+    ///
+    /// Nothing is attached or changed. Exit code 0 if a live capture works, 1 if not.
+    Doctor(DoctorFlags),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -342,10 +358,17 @@ impl Cli {
     ///
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
-        let filter = self.filters.filter(&self.events())?;
+        let mut filter = self.filter_of_records();
+        filter.networks = self.filters.networks()?;
+        Ok(filter)
+    }
+
+    /// The same without the networks, of which user space asks nothing in a live run: they may be those of a file.
+    pub(crate) fn filter_of_records(&self) -> PacketFilter {
+        let filter = self.filters.filter_of_records(&self.events());
         // What a handshake came to is only known of whole ones.
         let follows_handshakes = filter.follows_handshakes || !self.handshakes().is_empty();
-        Ok(PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter })
+        PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter }
     }
 
     /// Which handshakes are wanted.

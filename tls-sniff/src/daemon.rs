@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!                 ├ SIGHUP ──► the attacher swaps the kernel programs, then the pipeline follows
+//!                 ├ SIGHUP ──► files of outputs are opened again; with a configuration file, the attacher swaps the
+//!                 │            kernel programs, and the pipeline follows
 //!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
@@ -16,7 +17,12 @@
 //! After the start nothing here asks the kernel for anything that needs a capability.
 
 mod losses;
+mod manager;
 mod reader;
+mod reload;
+mod scraping;
+
+pub use self::reload::Follow;
 
 use std::{
     future::Future,
@@ -27,24 +33,28 @@ use tls_sniff_common::{
     counters::CounterBlock,
     flow::{Hook, KERNEL_HOOKS},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::reader::Reader;
+use self::{
+    manager::Manager,
+    reader::Reader,
+    reload::Reload,
+    scraping::{Scraping, Step},
+};
 use crate::{
     attacher::{
-        Forked, Handle,
-        protocol::{Counters, Report, Request},
+        Forked, Handle, Peers,
+        protocol::{Counters, Failure, Report, Request},
     },
     clock,
-    ending::{ended, stop_signal},
+    ending::{ended, hangup, stop_signal},
     error::Error,
+    metrics::Listening,
+    notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
+    sandbox::{self, Plan, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
-
-/// Makes a pipeline follow a configuration, by its text. The kernel has its filters already.
-pub type Follow = Box<dyn FnMut(&str, &mut Pipeline)>;
 
 /// What a live run is told, beside what the attacher is.
 pub struct LiveOptions {
@@ -52,7 +62,11 @@ pub struct LiveOptions {
     pub pipeline: PipelineOptions,
     /// How often statistics are told beside the last ones.
     pub stats_interval: Option<Duration>,
-    /// What SIGHUP is for; `None`: it ends the process, as the kernel has it.
+    /// How much of the sandbox must be there.
+    pub sandbox: Strictness,
+    /// The service manager.
+    pub notifier: Notifier,
+    /// Follows the configuration file when SIGHUP has it read again; `None` if there is none.
     pub follow: Option<Follow>,
 }
 
@@ -64,25 +78,42 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let reload = options.follow.map(Reload::new).transpose()?;
-    let (attacher, _connector) = attacher.split()?;
+    let hangup = hangup(sinks.have_files() || options.follow.is_some())?;
+    let (attacher, connector) = attacher.split()?;
+    let metrics = options.pipeline.metrics.as_ref();
+    let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
         loaded = attacher.loaded() => loaded?,
         // Nothing was watched, and nothing is to be told.
         () = &mut stop => return Ok(()),
     };
-    let ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
+    let mut ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
+    if metrics.is_some()
+        && let Err(error) = ring.watch_fill()
+    {
+        tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
+    }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let pipeline = Pipeline::start(options.pipeline, sinks.open(WhenFull::Drop)?)?;
+    let peers = Peers::of(&sinks.outputs);
+    let connector = peers.asking(connector);
+    let sinks = sinks.open_with(connector, WhenFull::Drop)?;
+    // All is open, and no thread has been started.
+    let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
+    sandbox::enter(&plan, options.sandbox)?;
+    let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
-    let mut live = Live { attacher, reader, ring, reload };
+    let manager = Manager::new(options.notifier, &reader);
+    let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
+    let reload = Reload { hangup, asked: false, follow: options.follow, peers };
+    let mut live = Live { attacher, reader, ring, scraping, reload, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
         // It says why nothing is watched.
         Err(error) => return Err(error),
     };
+    live.manager.stopping();
     let finished = live.finish().await;
     outcome.and(finished)
 }
@@ -92,7 +123,10 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
-    reload: Option<Reload>,
+    manager: Manager,
+    /// If metrics are served.
+    scraping: Option<Scraping>,
+    reload: Reload,
 }
 
 impl Live {
@@ -110,6 +144,7 @@ impl Live {
             if report == Report::Watching {
                 let names: Vec<&str> = self.reader.names.values().map(String::as_str).collect();
                 tracing::info!("watching {}", names.join(", "));
+                self.manager.ready(&self.reader);
                 return Ok(true);
             }
             self.reported(report);
@@ -120,20 +155,33 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader, reload } = self;
+            self.tell_manager();
+            let Self { attacher, ring, reader, scraping, reload, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let (held, due) = (reader.dedup.due(), reader.due());
+            let held = reader.dedup.due();
+            let due = [reader.due(), manager.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = wanted(reload) => attacher.ask(Request::Reload),
-                report = attacher.next() => { let report = report?; self.reported(report) }
+                () = reload.wanted() => self.hung_up(),
+                report = attacher.next() => {
+                    let report = report?;
+                    let is_other = matches!(report, Report::Reloaded(_));
+                    self.reported(report);
+                    if is_other {
+                        closed.set(self.reader.pipeline.closed());
+                    }
+                }
+                step = Scraping::step(scraping.as_mut()) => match step {
+                    Step::Counters => attacher.ask(Request::Counters),
+                    Step::Answer => self.answer_scrape(),
+                },
                 read = ring.read(|bytes| reader.event(bytes, attacher)) => {
                     let more = read
                         .map_err(|source| Error::Process { what: "read the ring buffer", source })?;
@@ -151,32 +199,77 @@ impl Live {
         }
     }
 
+    /// Tells the service manager that this loop lives when it is time to, which is after a turn at the ring: a reactor
+    /// that wakes nobody, or a ring that cannot be read, is no life.
+    fn tell_manager(&mut self) {
+        let now = Instant::now();
+        if self.manager.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Self { attacher, ring, reader, manager, .. } = self;
+        if ring.turn(|bytes| reader.event(bytes, attacher)) {
+            reader.flush();
+        }
+        manager.lives(reader, now);
+    }
+
     /// What the attacher says beside the first and the last.
     fn reported(&mut self, report: Report) {
         match report {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
-            Report::Counters(counters) => self.reader.counted(hooks(counters).ok()),
+            Report::Counters(counters) => self.counted(hooks(counters).ok()),
             Report::Reloaded(text) => {
-                if let Some(reload) = &mut self.reload {
-                    reload.answered();
-                    (reload.follow)(&text, &mut self.reader.pipeline);
-                    tracing::info!("the configuration was read again");
-                }
+                let followed = self.reload.follow(&text, &mut self.reader.pipeline);
+                self.reloaded(followed.map_err(|error| Failure::of(&error)));
             }
-            Report::Refused(failure) => {
-                if let Some(reload) = &mut self.reload {
-                    reload.answered();
-                }
+            Report::Refused(failure) => self.reloaded(Err(failure)),
+            Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
+        }
+    }
+
+    /// SIGHUP.
+    fn hung_up(&mut self) {
+        self.manager.reloading();
+        self.reader.pipeline.reopen();
+        if self.reload.begin() {
+            self.attacher.ask(Request::Reload);
+        } else {
+            self.manager.reloaded();
+        }
+    }
+
+    /// The end of a reload, and what was wrong with it.
+    fn reloaded(&mut self, outcome: Result<(), Failure>) {
+        self.reload.end();
+        match outcome {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(failure) => {
                 for line in failure.line.lines() {
                     tracing::error!("{line}");
                 }
                 if let Some(hint) = failure.hint {
                     tracing::error!("hint: {hint}");
                 }
-                tracing::warn!("the configuration stays as it was");
+                tracing::error!("the configuration stays as it was");
             }
-            Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
+        }
+        self.manager.reloaded();
+    }
+
+    /// Counters that were asked for; `None` if they could not be read.
+    fn counted(&mut self, counters: Option<Vec<(Hook, CounterBlock)>>) {
+        if let (Some(scraping), Some(_)) = (&mut self.scraping, &counters) {
+            scraping.counted();
+        }
+        self.reader.counted(counters);
+        self.answer_scrape();
+    }
+
+    fn answer_scrape(&mut self) {
+        let Self { reader, ring, scraping, .. } = self;
+        if let Some(scraping) = scraping {
+            scraping.answer(reader, ring);
         }
     }
 
@@ -214,39 +307,6 @@ impl Live {
                 report => self.reported(report),
             }
         }
-    }
-}
-
-/// The configuration, as SIGHUP has it read again.
-struct Reload {
-    hangup: Signal,
-    /// One at a time: signals that come meanwhile are one more.
-    asked: bool,
-    follow: Follow,
-}
-
-impl Reload {
-    fn new(follow: Follow) -> Result<Self, Error> {
-        let hangup = signal(SignalKind::hangup())
-            .map_err(|source| Error::Process { what: "handle signals", source })?;
-        Ok(Self { hangup, asked: false, follow })
-    }
-
-    const fn answered(&mut self) {
-        self.asked = false;
-    }
-}
-
-/// Resolves when the configuration is to be read again; never while it is being read.
-async fn wanted(reload: &mut Option<Reload>) {
-    match reload {
-        Some(reload) if !reload.asked => {
-            if reload.hangup.recv().await.is_none() {
-                std::future::pending::<()>().await;
-            }
-            reload.asked = true;
-        }
-        _ => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -24,9 +25,10 @@ use crate::{
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     filter::expression::Expression,
-    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    pipeline::{OpenSinks, Pipeline, PipelineOptions, Sighting, Sinks},
+    sandbox::{self, Strictness},
     sink::output::WhenFull,
-    source::file::{CaptureFile, Examiner, Frame},
+    source::file::{CaptureError, CaptureFile, Examiner, Fault, Frame},
 };
 
 /// What an offline run is told.
@@ -38,6 +40,8 @@ pub struct OfflineOptions {
     pub expression: Option<Expression>,
     /// Events.
     pub pipeline: PipelineOptions,
+    /// How much of the sandbox must be there.
+    pub sandbox: Strictness,
 }
 
 /// Reads `path`, or stdin if it is `-`, to its end or to a signal.
@@ -50,15 +54,20 @@ pub struct OfflineOptions {
 ///
 /// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
 pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result<(), Error> {
-    let from_pipe = path.as_os_str() == "-";
+    let file = open(&path)?;
+    let from_pipe = file.is_none();
+    // Before signals are handled, so that they end a wait for the reader of a named pipe.
+    let sinks = sinks.open(WhenFull::Wait)?;
     let stop = stop_signal()?;
+    // All is open, and no thread has been started.
+    sandbox::enter(&sinks.plan(), options.sandbox)?;
     let stopped = Arc::new(AtomicBool::new(false));
     let (done, mut outcome) = oneshot::channel();
     let asked = Arc::clone(&stopped);
     thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || {
-            let _receiver_gone = done.send(read_all(&path, &options, sinks, &asked));
+            let _receiver_gone = done.send(read_all(file, &path, &options, sinks, &asked));
         })
         .map_err(|source| Error::Process { what: "start the reader thread", source })?;
     let seconds = FINISH_LIMIT.as_secs();
@@ -75,19 +84,29 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     }
 }
 
+/// `None` for stdin.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    if path.as_os_str() == "-" {
+        return Ok(None);
+    }
+    let refused =
+        |error| CaptureError { file: path.display().to_string(), fault: Fault::Open(error) };
+    Ok(Some(File::open(path).map_err(refused)?))
+}
+
 fn read_all(
+    file: Option<File>,
     path: &Path,
     options: &OfflineOptions,
-    sinks: Sinks,
+    sinks: OpenSinks,
     stopped: &AtomicBool,
 ) -> Result<(), Error> {
-    let from_pipe = path.as_os_str() == "-";
-    let mut file: CaptureFile<Box<dyn io::Read>> = if from_pipe {
-        CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned())
-    } else {
-        CaptureFile::open(path)?
+    let from_pipe = file.is_none();
+    let mut file: CaptureFile<Box<dyn io::Read>> = match file {
+        None => CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned()),
+        Some(file) => CaptureFile::new(Box::new(file), path.display().to_string()),
     };
-    let pipeline = Pipeline::start(options.pipeline.clone(), sinks.open(WhenFull::Wait)?)?;
+    let pipeline = Pipeline::start(options.pipeline.clone(), sinks)?;
     let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);

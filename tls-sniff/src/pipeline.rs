@@ -4,6 +4,7 @@
 //!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► outputs
 //!                                     └► comments ─┐
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
+//!                      observations of handshakes ─► metrics
 //! ```
 
 mod lines;
@@ -25,18 +26,21 @@ use crate::{
     dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
+    metrics::{HandshakeCounts, Handshakes, MetricsOptions},
     observation::{
         CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, OutputCounters,
         PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
     },
     recorder::{OwnedPacket, Recorder},
+    sandbox::Plan,
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
         capture::{CaptureOptions, OpenCapture, SaveError},
         destination::{Connector, directly},
-        open::{OpenOutput, OutputOptions, open_all},
+        open::{Connectors, OpenOutput, OutputOptions, open_all},
         output::{Output, WhenFull, Written},
+        spec::Target,
     },
 };
 
@@ -64,6 +68,8 @@ pub struct PipelineOptions {
     pub count: Option<u64>,
     /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
     pub dedup: bool,
+    /// Which metrics are kept, if any are.
+    pub metrics: Option<MetricsOptions>,
 }
 
 impl PipelineOptions {
@@ -96,6 +102,12 @@ pub struct Sinks {
 }
 
 impl Sinks {
+    /// Whether lines go into files, which logrotate may rename.
+    #[must_use]
+    pub fn have_files(&self) -> bool {
+        self.outputs.iter().any(|output| matches!(output.target, Target::File(_)))
+    }
+
     /// Opens all of them, by connections that this process makes.
     ///
     /// # Errors
@@ -105,8 +117,8 @@ impl Sinks {
         self.open_with(Box::new(directly), when_full)
     }
 
-    /// Opens all of them; `connector` makes connections, now and later. All that needs rights is done then: what is
-    /// opened later is in [`OpenSinks::directories`].
+    /// Opens all of them; `connector` makes the connections that are made later. All that needs rights is done then:
+    /// files that are opened later are in [`OpenSinks::directories`].
     ///
     /// # Errors
     ///
@@ -117,9 +129,11 @@ impl Sinks {
         when_full: WhenFull,
     ) -> Result<OpenSinks, Error> {
         let open = |capture| OpenCapture::open(capture, when_full);
+        let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
-        let outputs = open_all(self.outputs, &*connector, when_full)?;
-        Ok(OpenSinks { outputs, capture, connector, when_full })
+        let connectors = Connectors { first: &directly, later: &*connector };
+        let outputs = open_all(self.outputs, connectors, when_full)?;
+        Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }
 }
 
@@ -127,6 +141,8 @@ impl Sinks {
 pub struct OpenSinks {
     outputs: Vec<OpenOutput>,
     capture: Option<OpenCapture>,
+    /// Whose file is read as it grows.
+    keylog: Option<PathBuf>,
     connector: Box<Connector>,
     when_full: WhenFull,
 }
@@ -138,6 +154,15 @@ impl OpenSinks {
         let of_capture = self.capture.as_ref().and_then(OpenCapture::directory).map(Into::into);
         self.outputs.iter().filter_map(OpenOutput::directory).chain(of_capture).collect()
     }
+
+    /// What the sandbox must leave for them: directories, the key log, threads.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan { threads: true, ..Plan::default() };
+        self.directories().iter().for_each(|directory| plan.writes_in(directory));
+        self.keylog.iter().for_each(|keylog| plan.reads_again(keylog));
+        plan
+    }
 }
 
 /// What an output that is no longer asked for is given to take what it has.
@@ -147,6 +172,8 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 pub struct Pipeline {
     sessions: Sessions,
     outlets: Outlets,
+    /// Whether it is found out how handshakes end.
+    follows_outcomes: bool,
     started: Instant,
 }
 
@@ -167,10 +194,11 @@ impl Pipeline {
     ///
     /// If a thread cannot be started.
     pub fn start(options: PipelineOptions, sinks: OpenSinks) -> Result<Self, Error> {
-        let OpenSinks { outputs, capture, connector, when_full } = sinks;
+        let OpenSinks { outputs, capture, connector, when_full, .. } = sinks;
         let capture = capture.map(OpenCapture::start).transpose()?;
         let lines = Lines::start(outputs, connector, when_full)?;
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
+        let handshakes = options.metrics.as_ref().map(Handshakes::new);
         let kinds = kinds(&options, &selection, capture.is_some());
         let limits = Limits {
             kinds,
@@ -183,13 +211,16 @@ impl Pipeline {
             lines,
             recorder: capture.map(Recorder::new),
             selection,
+            handshakes,
             counters: PipelineCounters::default(),
+            failed: 0,
             packets: 0,
             context: 0,
             released: Vec::new(),
         };
         let sessions = Sessions::new(limits);
-        Ok(Self { sessions, outlets, started: Instant::now() })
+        let follows_outcomes = kinds.contains(EventKind::Handshake);
+        Ok(Self { sessions, outlets, follows_outcomes, started: Instant::now() })
     }
 
     /// Takes one event.
@@ -212,6 +243,13 @@ impl Pipeline {
         outlets.packet(event, sighting);
         // Of a file, nothing else tells the time.
         outlets.selection.tick(sighting.timestamp);
+    }
+
+    /// Handshakes so far, and how many of them failed if that is found out.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, Option<u64>) {
+        let failed = self.follows_outcomes.then_some(self.outlets.failed);
+        (self.sessions.counters().connections, failed)
     }
 
     /// Looks after handshakes that have been silent for too long, while no events come.
@@ -307,7 +345,7 @@ impl Pipeline {
     /// The counters so far, with those of the hooks.
     #[must_use]
     pub fn stats(&self, reason: StatsReason, hooks: Vec<(Hook, CounterBlock)>) -> Stats {
-        let Self { sessions, outlets, started } = self;
+        let Self { sessions, outlets, started, .. } = self;
         let of_sessions = sessions.counters();
         let dropped = outlets.selection.dropped();
         let outputs = outlets.lines.stats();
@@ -340,6 +378,17 @@ impl Pipeline {
             capture,
             skipped_link_types: Vec::new(),
         }
+    }
+
+    /// The counters of handshakes so far, if metrics are kept. Interfaces that are not there any more are forgotten.
+    pub fn handshakes(&mut self, is_there: impl Fn(&str) -> bool) -> Option<HandshakeCounts> {
+        self.outlets.handshakes.as_mut().map(|handshakes| handshakes.counts(is_there))
+    }
+
+    /// Connections that are followed, and the memory that they take in bytes.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.memory())
     }
 
     /// Tells the capture what the kernel lost so far: each file that ends says it.
@@ -405,7 +454,8 @@ fn kinds(
     captures: bool,
 ) -> EventKinds {
     let all = captures || !selection.takes_all_lines();
-    if all { EventKinds::ALL } else { EventKinds::of(&options.events) }
+    let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
+    if options.metrics.is_some() { kinds.with(EventKind::Handshake) } else { kinds }
 }
 
 /// The last words of a capture, which may have no events beside it.

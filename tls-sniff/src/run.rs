@@ -7,19 +7,22 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
 use crate::{
     attach,
-    attacher::{self, Fresh, Reload},
+    attacher::{self, Fresh, Peers, Reload, Selection},
     check,
-    cli::{Cli, Inner},
+    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
+    doctor::{self, DoctorOptions},
     error::Error,
     filter::{PacketFilter, explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
+    notify::Notifier,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::capture::CaptureOptions,
@@ -43,7 +46,7 @@ pub fn main() -> ExitCode {
     };
     log::start(cli.log_level());
     match run(cli, invocation, text) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
@@ -59,19 +62,35 @@ fn failed(error: &Error) -> ExitCode {
 }
 
 /// `text`: of the file that the invocation names, if it names one.
-fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
-    match cli.inner {
-        None => {}
-        Some(Inner::ClsactGuard { owner }) => {
-            return attach::run_guard(owner)
-                .map_err(|source| Error::Process { what: "remove clsact filters", source });
-        }
-        Some(Inner::CheckConfig { file }) => return check::config(&file, &mut io::stdout()),
+fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<ExitCode, Error> {
+    match &cli.inner {
+        Some(Inner::Doctor(flags)) => return examine(flags),
+        Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source }),
+        Some(Inner::CheckConfig { file }) => check::config(file, &mut io::stdout()),
         Some(Inner::Completions { shell }) => {
-            return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
+            manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
+        None => watch(cli, invocation, text),
     }
-    let outputs = cli.outputs(io::stdout().is_terminal());
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// `tls-sniff doctor`
+fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
+    let options = DoctorOptions { selection: Selection::of(&flags.interface) };
+    let report = runtime()?.block_on(doctor::examine(&options))?;
+    match flags.format {
+        DoctorFormat::Text => write!(io::stdout(), "{report}"),
+        DoctorFormat::Json => report.write_json(io::stdout()),
+    }
+    .map_err(Error::Output)?;
+    Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn watch(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
+    let terminal = io::stdout().is_terminal();
+    let outputs = cli.outputs(terminal);
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -89,27 +108,23 @@ fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Err
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let sinks = Sinks { outputs, capture };
-    let pipeline = PipelineOptions {
-        events,
-        filter: filter.clone(),
-        handshakes,
-        count: cli.count,
-        dedup: !cli.no_dedup,
-    };
+    let pipeline = pipeline_options(&cli, filter.clone());
+    let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
+        let options =
+            OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
     let load = load_options(&cli, filter, expression);
-    let selection = attacher::Selection::of(&cli.interface);
-    let reload = text.map(|text| Reload { text, read: read_again(invocation) });
-    // So far: of the pipeline nothing changes.
-    let follow = reload.is_some().then(|| -> daemon::Follow { Box::new(|_, _| {}) });
-    let its = attacher::Options { selection, attach, load, reload, connect: None };
+    let selection = Selection::of(&cli.interface);
+    let notifier = Notifier::from_env();
+    let peers = Peers::of(&sinks.outputs);
+    let follow = text.clone().map(|text| follow(invocation.clone(), text, terminal));
+    let reload = text.map(|text| Reload { text, read: read_again(invocation, terminal) });
     // Before there is a runtime: it forks.
-    let attacher = attacher::start(its)?;
+    let attacher = attacher::start(attacher::Options { selection, attach, load, reload, peers })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval, follow };
+    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox, follow };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
@@ -128,21 +143,47 @@ fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>)
 }
 
 /// How the attacher reads the configuration again.
-fn read_again(invocation: Invocation) -> attacher::Read {
+fn read_again(invocation: Invocation, terminal: bool) -> attacher::Read {
     Box::new(move |old| {
         let text = invocation.text()?.unwrap_or_default();
         let cli = invocation.reload(old, &text)?.cli;
         Ok(Fresh {
-            selection: attacher::Selection::of(&cli.interface),
+            selection: Selection::of(&cli.interface),
             attach: cli.attach_options(),
             load: load_options(&cli, cli.filter()?, cli.expression()?),
+            outputs: cli.outputs(terminal),
             text,
         })
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
+/// How the daemon follows it.
+fn follow(invocation: Invocation, mut old: String, terminal: bool) -> daemon::Follow {
+    Box::new(move |text, pipeline, peers| {
+        let changed = invocation.reload(&old, text)?;
+        old = text.to_owned();
+        let outputs = changed.cli.outputs(terminal);
+        peers.add(&outputs);
+        pipeline
+            .reload(pipeline_options(&changed.cli, changed.cli.filter_of_records()), outputs)?;
+        tracing::info!("changed: {}", changed.changed.join(", "));
+        Ok(())
+    })
+}
+
+fn pipeline_options(cli: &Cli, filter: PacketFilter) -> PipelineOptions {
+    PipelineOptions {
+        events: cli.events(),
+        filter,
+        handshakes: cli.handshakes(),
+        count: cli.count,
+        dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
+    }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })

@@ -9,6 +9,7 @@
 //!   dist       the Debian package
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
+//!   soak       tls-sniff as a service for half an hour, disturbed
 //!   baselines  what tests compare with, measured anew
 //!    digest    whether the committed object belongs to the sources
 //!    toolchain which compiler, linker and binary tools build the object
@@ -29,5 +30,6 @@ pub mod dist;
 pub mod lint;
 pub mod run;
 pub mod setup;
+pub mod soak;
 pub mod test;
 pub mod toolchain;

@@ -28,7 +28,7 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 28] = [
+const TEST_PROGRAMS: [(&str, &str); 31] = [
     ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
@@ -46,6 +46,9 @@ const TEST_PROGRAMS: [(&str, &str); 28] = [
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("python3", "python3"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),

@@ -8,11 +8,12 @@ use std::{
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::Selection;
+use super::{Peers, Selection};
 use crate::{
     attach::{AttachOptions, Attacher},
     error::Error,
     load::{self, LoadOptions, Programs, SharedMaps},
+    sink::open::OutputOptions,
 };
 
 /// Reads the configuration again, if what it was (its text) can become what it is while tls-sniff runs.
@@ -36,6 +37,8 @@ pub struct Fresh {
     pub attach: AttachOptions,
     /// Kernel programs; their flow key is not asked for.
     pub load: LoadOptions,
+    /// Outputs.
+    pub outputs: Vec<OutputOptions>,
 }
 
 /// What runs, and how to come by what is to run instead.
@@ -47,6 +50,7 @@ pub(super) struct Reloader {
     asked_ring_len: u32,
     load: LoadOptions,
     maps: SharedMaps,
+    peers: Peers,
 }
 
 impl Reloader {
@@ -58,8 +62,9 @@ impl Reloader {
         asked_ring_len: u32,
         load: LoadOptions,
         maps: SharedMaps,
+        peers: Peers,
     ) -> Self {
-        Self { reload, selection, attach, asked_ring_len, load, maps }
+        Self { reload, selection, attach, asked_ring_len, load, maps, peers }
     }
 
     /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
@@ -71,6 +76,7 @@ impl Reloader {
         let programs = load_beside(&load, &self.maps)?;
         attacher.swap(programs)?;
         self.load = load;
+        self.peers.add(&fresh.outputs);
         if let Some(reload) = &mut self.reload {
             reload.text.clone_from(&fresh.text);
         }
