@@ -22,7 +22,7 @@ use crate::{
     need::command,
     netns::Namespace,
     poll,
-    process::{Process, run},
+    process::Process,
 };
 
 /// How long booting may take.
