@@ -85,7 +85,7 @@ mod taken_over {
         Stopped as Taken,
     };
 
-    const HERE: u64 = libc::AT_FDCWD as u32 as u64;
+    const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
     /// Opening a file that only root may read, sockets, another program, a signal to somebody else: each of them as if
     /// the daemon's code did it.
