@@ -162,7 +162,11 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = hangup.next() => reader.pipeline.reopen(),
+                () = hangup.next() => {
+                    manager.reloading();
+                    reader.pipeline.reopen();
+                    manager.reloaded();
+                }
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
