@@ -147,9 +147,7 @@ impl OutputOptions {
             Target::UnixDatagram(path) | Target::Syslog(path) => {
                 Some(Peer::UnixDatagram(path.clone()))
             }
-            Target::SyslogTcp { host, port } => {
-                Some(Peer::Tcp { host: host.clone(), port: *port })
-            }
+            Target::SyslogTcp { host, port } => Some(Peer::Tcp { host: host.clone(), port: *port }),
         }
     }
 
@@ -164,7 +162,11 @@ impl OutputOptions {
     }
 
     /// Opens it.
-    fn open(self, connectors: Connectors<'_>, when_full: WhenFull) -> Result<OpenOutput, OutputError> {
+    fn open(
+        self,
+        connectors: Connectors<'_>,
+        when_full: WhenFull,
+    ) -> Result<OpenOutput, OutputError> {
         let name = self.target.to_string();
         let opened: io::Result<Box<dyn Destination>> = match (&self.target, self.peer()) {
             (Target::File(path), _) => match LogFile::open(path.clone(), self.rotation) {
