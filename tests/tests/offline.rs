@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         test("handshake_filters_on_the_bundled_capture", &[], filters::bundled),
         test("handshake_filters_on_the_corpus", &[Need::Corpus], filters::of_corpus),
         test("outputs_agree_and_files_rotate", &[], outputs::rotation),
+        test("outputs_change_while_they_run", &[], outputs::reload),
         test("output_onto_a_full_disk", FULL_DISK, outputs::full_disk),
         test("rsyslog_takes_events", SYSLOG, outputs::rsyslog),
         test("stdin_is_read", &[], stdin),

@@ -1,9 +1,21 @@
 //! Several outputs of one run: files that rotate, a disk that is full, syslog to rsyslog.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tls_sniff::{
+    clock::Timestamp,
+    dedup::SeenOn,
+    filter::{
+        PacketFilter,
+        handshake::{HandshakeFilter, OutcomeClass},
+    },
+    observation::{EventKind, OutputCounters},
+    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    sink::{Form, json::Profile, open::OutputOptions, output::WhenFull, spec::OutputSpec},
+    source::file::{CaptureFile, Examiner},
+};
 use tls_sniff_tests::{
     need::command,
     poll,
@@ -155,4 +167,108 @@ fn messages(path: &Path, expected: &str) -> Vec<String> {
         Some(json.to_owned())
     };
     text.lines().filter_map(json).collect()
+}
+
+/// A file in `folder`, for these events.
+fn output(
+    folder: &Path,
+    name: &str,
+    profile: Profile,
+    events: &[EventKind],
+) -> Result<OutputOptions> {
+    let spec: OutputSpec = format!("file:{}/{name}", folder.display()).parse()?;
+    Ok(spec.options(Form::Json(profile), events.to_vec()))
+}
+
+fn options(outcomes: &[OutcomeClass]) -> PipelineOptions {
+    PipelineOptions {
+        events: EventKind::DEFAULT.to_vec(),
+        filter: PacketFilter::default(),
+        handshakes: HandshakeFilter { outcomes: outcomes.to_vec(), ..HandshakeFilter::default() },
+        count: None,
+        dedup: true,
+        metrics: None,
+    }
+}
+
+fn lines(folder: &Path, name: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(folder.join(name)).with_context(|| name.to_owned())?;
+    let is_event = |line: &&str| !line.contains("duration_seconds");
+    Ok(text.lines().filter(is_event).map(str::to_owned).collect())
+}
+
+/// Feeds a pipeline with the bundled capture; `change` is called before the frame with that number.
+fn feed(
+    pipeline: &mut Pipeline,
+    at: usize,
+    change: impl FnOnce(&mut Pipeline) -> Result<()>,
+) -> Result<()> {
+    let bytes = fs::read(handshakes())?;
+    let mut file = CaptureFile::new(bytes.as_slice(), "handshakes.pcap".to_owned());
+    let examiner = Examiner::new(u32::MAX, PacketFilter::default().rules());
+    let (mut change, mut number) = (Some(change), 0);
+    while let Some(frame) = file.next()? {
+        if let Some(change) = change.take_if(|_| number == at) {
+            change(pipeline)?;
+        }
+        number += 1;
+        let (timestamp, link_type) = (Timestamp(frame.timestamp_ns), frame.link_type);
+        if let Ok(event) = examiner.examine(&frame) {
+            pipeline.event(&event, Sighting { timestamp, on: SeenOn::default(), link_type });
+        }
+    }
+    ensure!(change.is_none(), "no frame {at}");
+    Ok(())
+}
+
+/// In the middle of the second handshake, whose lines wait for its end by the filters of before, filters and outputs
+/// change: nothing is lost, nothing is told twice, and everybody's counters add up.
+pub(crate) fn reload() -> Result<()> {
+    const MIDDLE: usize = 23;
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path();
+    let (all, handshakes) = (&EventKind::DEFAULT[..], &[EventKind::Handshake][..]);
+    let start = |outputs, outcomes: &[OutcomeClass]| -> Result<Pipeline> {
+        let sinks = Sinks { outputs, capture: None }.open(WhenFull::Wait)?;
+        Ok(Pipeline::start(options(outcomes), sinks)?)
+    };
+    let reference = output(folder, "reference", Profile::Native, all)?;
+    let mut pipeline = start(vec![reference], &[])?;
+    feed(&mut pipeline, 0, |_| Ok(()))?;
+    let _stats = pipeline.finish(Vec::new(), Vec::new(), SOON).stats;
+
+    let stays = |events| output(folder, "stays", Profile::Native, events);
+    let goes = output(folder, "goes", Profile::Zeek, handshakes)?;
+    let mut pipeline = start(vec![stays(all)?, goes], &[OutcomeClass::Completed])?;
+    feed(&mut pipeline, MIDDLE, |pipeline| {
+        let no_directory = output(&folder.join("none"), "x", Profile::Native, all)?;
+        let refused = vec![output(folder, "new", Profile::Native, all)?, no_directory];
+        ensure!(pipeline.reload(options(&[]), refused).is_err(), "a file in no directory");
+        let new = output(folder, "new", Profile::Native, all)?;
+        Ok(pipeline.reload(options(&[]), vec![new, stays(handshakes)?])?)
+    })?;
+    let stats = pipeline.finish(Vec::new(), Vec::new(), Duration::from_secs(60)).stats;
+    let told = |name: &str| -> Result<(Vec<String>, OutputCounters)> {
+        let name_in_stats = format!("file:{}/{name}", folder.display());
+        let of = stats.outputs.iter().find(|output| output.name == name_in_stats);
+        let counters = of.with_context(|| format!("no {name} in {stats:#?}"))?.counters;
+        let lines = lines(folder, name)?;
+        ensure!(counters.events == lines.len() as u64, "{name}: {counters:?} {lines:#?}");
+        ensure!(counters.written == counters.events, "{name}: {counters:?}");
+        Ok((lines, counters))
+    };
+    let (stays, goes, new) = (told("stays")?.0, told("goes")?.0, told("new")?.0);
+    let reference = lines(folder, "reference")?;
+    let is_handshake = |line: &&String| line.contains(r#""event":"handshake""#);
+    // What waited went where it was to go when it was seen; after that everything is new.
+    let before = reference.len() - new.len();
+    ensure!(reference.get(before..) == Some(&new[..]), "{new:#?}");
+    let after = new.iter().filter(is_handshake);
+    let expected: Vec<&String> = reference.iter().take(before).chain(after).collect();
+    ensure!(stays.iter().collect::<Vec<_>>() == expected, "{stays:#?}");
+    let waited = reference.iter().take(before).skip_while(|line| !is_handshake(line)).count() - 1;
+    ensure!(waited >= 2, "only {waited} lines waited");
+    ensure!(goes.len() == 1, "{goes:#?}");
+    ensure!(stats.pipeline.observations == reference.len() as u64, "{:?}", stats.pipeline);
+    Ok(())
 }
