@@ -16,6 +16,7 @@
 //! After the start nothing here asks the kernel for anything that needs a capability.
 
 mod losses;
+mod manager;
 mod reader;
 mod scraping;
 
@@ -30,6 +31,7 @@ use tls_sniff_common::{
 };
 
 use self::{
+    manager::Manager,
     reader::Reader,
     scraping::{Scraping, Step},
 };
@@ -42,6 +44,7 @@ use crate::{
     ending::{Hangup, ended, hangup, stop_signal},
     error::Error,
     metrics::Listening,
+    notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
     sandbox::{self, Plan, Strictness},
     sink::output::WhenFull,
@@ -49,7 +52,7 @@ use crate::{
 };
 
 /// What a live run is told, beside what the attacher is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
@@ -57,6 +60,8 @@ pub struct LiveOptions {
     pub stats_interval: Option<Duration>,
     /// How much of the sandbox must be there.
     pub sandbox: Strictness,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -91,14 +96,16 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
+    let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping, hangup };
+    let mut live = Live { attacher, reader, ring, scraping, hangup, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
         // It says why nothing is watched.
         Err(error) => return Err(error),
     };
+    live.manager.stopping();
     let finished = live.finish().await;
     outcome.and(finished)
 }
@@ -108,6 +115,7 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
+    manager: Manager,
     /// If metrics are served.
     scraping: Option<Scraping>,
     /// logrotate has renamed the files.
@@ -129,6 +137,7 @@ impl Live {
             if report == Report::Watching {
                 let names: Vec<&str> = self.reader.names.values().map(String::as_str).collect();
                 tracing::info!("watching {}", names.join(", "));
+                self.manager.ready(&self.reader);
                 return Ok(true);
             }
             self.reported(report);
@@ -139,14 +148,16 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader, scraping, hangup } = self;
+            self.tell_manager();
+            let Self { attacher, ring, reader, scraping, hangup, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let (held, due) = (reader.dedup.due(), reader.due());
+            let held = reader.dedup.due();
+            let due = [reader.due(), manager.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = &mut *stop => return Ok(()),
@@ -172,6 +183,20 @@ impl Live {
                 () = reached(due) => {}
             }
         }
+    }
+
+    /// Tells the service manager that this loop lives when it is time to, which is after a turn at the ring: a reactor
+    /// that wakes nobody, or a ring that cannot be read, is no life.
+    fn tell_manager(&mut self) {
+        let now = Instant::now();
+        if self.manager.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Self { attacher, ring, reader, manager, .. } = self;
+        if ring.turn(|bytes| reader.event(bytes, attacher)) {
+            reader.flush();
+        }
+        manager.lives(reader, now);
     }
 
     /// What the attacher says beside the first and the last.

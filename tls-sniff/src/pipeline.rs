@@ -172,6 +172,8 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 pub struct Pipeline {
     sessions: Sessions,
     outlets: Outlets,
+    /// Whether it is found out how handshakes end.
+    follows_outcomes: bool,
     started: Instant,
 }
 
@@ -211,12 +213,14 @@ impl Pipeline {
             selection,
             handshakes,
             counters: PipelineCounters::default(),
+            failed: 0,
             packets: 0,
             context: 0,
             released: Vec::new(),
         };
         let sessions = Sessions::new(limits);
-        Ok(Self { sessions, outlets, started: Instant::now() })
+        let follows_outcomes = kinds.contains(EventKind::Handshake);
+        Ok(Self { sessions, outlets, follows_outcomes, started: Instant::now() })
     }
 
     /// Takes one event.
@@ -239,6 +243,13 @@ impl Pipeline {
         outlets.packet(event, sighting);
         // Of a file, nothing else tells the time.
         outlets.selection.tick(sighting.timestamp);
+    }
+
+    /// Handshakes so far, and how many of them failed if that is found out.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, Option<u64>) {
+        let failed = self.follows_outcomes.then_some(self.outlets.failed);
+        (self.sessions.counters().connections, failed)
     }
 
     /// Looks after handshakes that have been silent for too long, while no events come.
@@ -334,7 +345,7 @@ impl Pipeline {
     /// The counters so far, with those of the hooks.
     #[must_use]
     pub fn stats(&self, reason: StatsReason, hooks: Vec<(Hook, CounterBlock)>) -> Stats {
-        let Self { sessions, outlets, started } = self;
+        let Self { sessions, outlets, started, .. } = self;
         let of_sessions = sessions.counters();
         let dropped = outlets.selection.dropped();
         let outputs = outlets.lines.stats();

@@ -201,6 +201,15 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// All together: segments, events, packets and handshakes.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        let Self { segments, flows, queued_packets, refused_packets, handshakes, given_up, .. } =
+            *self;
+        let events: u64 = self.outputs.iter().map(|output| output.counters.lost()).sum();
+        segments + flows + events + queued_packets + refused_packets + handshakes + given_up
+    }
+
     /// What was lost since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
