@@ -11,6 +11,7 @@ use crate::{
         open::{Connectors, OpenOutput, OutputOptions, open_all},
         output::WhenFull,
         spec::Target,
+        syslog,
     },
 };
 
@@ -50,6 +51,8 @@ impl Sinks {
         connector: Box<Connector>,
         when_full: WhenFull,
     ) -> Result<OpenSinks, Error> {
+        // A reload may ask for syslog.
+        let _known_from_now_on = syslog::zone();
         let open = |capture| OpenCapture::open(capture, when_full);
         let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
