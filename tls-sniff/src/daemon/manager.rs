@@ -71,6 +71,16 @@ impl Manager {
         self.tell(reader, Instant::now());
     }
 
+    /// The configuration is being read again.
+    pub(super) fn reloading(&mut self) {
+        self.notifier.reloading();
+    }
+
+    /// It was, or stays as it was.
+    pub(super) fn reloaded(&mut self) {
+        self.notifier.ready();
+    }
+
     /// The end has begun.
     pub(super) fn stopping(&mut self) {
         self.notifier.stopping();
