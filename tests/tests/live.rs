@@ -30,6 +30,8 @@ mod metrics;
 mod outcomes;
 #[path = "live/output.rs"]
 mod output;
+#[path = "live/outputs.rs"]
+mod outputs;
 #[path = "live/reload.rs"]
 mod reload;
 #[path = "live/replay.rs"]
@@ -188,6 +190,8 @@ fn main() -> ExitCode {
         test("interrupt_prints_stats", NETWORK, output::interrupt),
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
         test("text_is_aligned", NETWORK, output::text),
+        test("outputs_agree_and_are_opened_again", NETWORK, outputs::agree),
+        test("output_that_stalls_stops_nobody", NETWORK, outputs::stalled),
         test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
         test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),
         test("silence_costs_nothing", NETWORK, backpressure::idle),

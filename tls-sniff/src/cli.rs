@@ -311,7 +311,7 @@ impl Cli {
             if !native && !output.events.contains(&EventKind::Handshake) {
                 let target = &output.target;
                 return refuse(&format!(
-                    "{target}: only the JSON profile native has other events than handshake"
+                    "only --json-profile native has other --events than handshake: {target} has another"
                 ));
             }
         }

@@ -30,7 +30,7 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 31] = [
+const TEST_PROGRAMS: [(&str, &str); 32] = [
     ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
@@ -51,6 +51,7 @@ const TEST_PROGRAMS: [(&str, &str); 31] = [
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
+    ("rsyslogd", "rsyslog"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),

@@ -39,7 +39,7 @@ const SOON: Duration = Duration::from_secs(10);
 const SAID: Duration = Duration::from_millis(2500);
 
 /// A ClientHello with so many cipher suites that its line has some 10 KiB.
-fn long_hello() -> Vec<u8> {
+pub(crate) fn long_hello() -> Vec<u8> {
     let suites: Vec<u8> = (0..600_u16).flat_map(|suite| (0x5000 + suite).to_be_bytes()).collect();
     hello_of(&suites, &[])
 }
