@@ -31,6 +31,8 @@ mod filters;
 mod full_disk;
 #[path = "offline/manual.rs"]
 mod manual;
+#[path = "offline/progress.rs"]
+mod progress;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         ),
         test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
         test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
+        test("progress_is_for_terminals", &[Need::Tool("script")], progress::bar),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

@@ -35,6 +35,7 @@ pub mod observation;
 pub mod offline;
 pub mod pipeline;
 pub mod privilege;
+mod progress;
 pub mod reassembly;
 pub mod recorder;
 mod run;

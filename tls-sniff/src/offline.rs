@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -25,8 +26,9 @@ use crate::{
     error::Error,
     filter::expression::Expression,
     pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    progress::{self, Progress},
     sink::output::WhenFull,
-    source::file::{CaptureFile, Examiner, Frame},
+    source::file::{CaptureError, CaptureFile, Examiner, Fault, Frame},
 };
 
 /// What an offline run is told.
@@ -38,6 +40,8 @@ pub struct OfflineOptions {
     pub expression: Option<Expression>,
     /// Events.
     pub pipeline: PipelineOptions,
+    /// Whether stderr is a terminal on which a long file may have a progress bar.
+    pub progress: bool,
 }
 
 /// Reads `path`, or stdin if it is `-`, to its end or to a signal.
@@ -50,7 +54,9 @@ pub struct OfflineOptions {
 ///
 /// If the file cannot be read, is no capture, or is damaged; all before the damage was read then.
 pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result<(), Error> {
-    let from_pipe = path.as_os_str() == "-";
+    let file = open(&path)?;
+    let from_pipe = file.is_none();
+    let mut progress = file.as_ref().filter(|_| options.progress).and_then(Progress::of);
     let stop = stop_signal()?;
     let stopped = Arc::new(AtomicBool::new(false));
     let (done, mut outcome) = oneshot::channel();
@@ -58,15 +64,21 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || {
-            let _receiver_gone = done.send(read_all(&path, &options, sinks, &asked));
+            let _receiver_gone = done.send(read_all(file, &path, &options, sinks, &asked));
         })
         .map_err(|source| Error::Process { what: "start the reader thread", source })?;
     let seconds = FINISH_LIMIT.as_secs();
     let dead = |_| Err(Error::ReaderDied);
-    tokio::select! {
-        outcome = &mut outcome => return outcome.unwrap_or_else(dead),
-        () = stop => stopped.store(true, Ordering::Relaxed),
+    let mut steps = tokio::time::interval(progress::STEP);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            outcome = &mut outcome => return outcome.unwrap_or_else(dead),
+            () = &mut stop => break stopped.store(true, Ordering::Relaxed),
+            _ = steps.tick(), if progress.is_some() => progress.iter_mut().for_each(Progress::step),
+        }
     }
+    drop(progress);
     match tokio::time::timeout(FINISH_LIMIT, outcome).await {
         Ok(outcome) => outcome.unwrap_or_else(dead),
         Err(_) if from_pipe => Err(Error::InputSilent { seconds }),
@@ -75,17 +87,27 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     }
 }
 
+/// `None` for stdin.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    if path.as_os_str() == "-" {
+        return Ok(None);
+    }
+    let refused =
+        |error| CaptureError { file: path.display().to_string(), fault: Fault::Open(error) };
+    Ok(Some(File::open(path).map_err(refused)?))
+}
+
 fn read_all(
+    file: Option<File>,
     path: &Path,
     options: &OfflineOptions,
     sinks: Sinks,
     stopped: &AtomicBool,
 ) -> Result<(), Error> {
-    let from_pipe = path.as_os_str() == "-";
-    let mut file: CaptureFile<Box<dyn io::Read>> = if from_pipe {
-        CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned())
-    } else {
-        CaptureFile::open(path)?
+    let from_pipe = file.is_none();
+    let mut file: CaptureFile<Box<dyn io::Read>> = match file {
+        None => CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned()),
+        Some(file) => CaptureFile::new(Box::new(file), path.display().to_string()),
     };
     let pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
     let mut reader = Reader::new(pipeline, options.pipeline.dedup);

@@ -23,6 +23,7 @@ use crate::{
     manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
+    progress,
     sink::{Formatter, capture::CaptureOptions, text::Columns},
 };
 
@@ -105,7 +106,12 @@ fn run(cli: Cli) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })?;
     if let Some(path) = cli.read {
-        let options = OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline };
+        // Not on the terminal that events go to, and not with --quiet.
+        let progress = io::stderr().is_terminal()
+            && !(sinks.formatter.is_some() && io::stdout().is_terminal())
+            && tracing::enabled!(Level::INFO);
+        let capture_len = cli.payload_bytes;
+        let options = OfflineOptions { capture_len, expression, pipeline, progress };
         return runtime.block_on(offline::run(path, options, sinks));
     }
     let options = LiveOptions {
@@ -141,8 +147,21 @@ fn start_log(level: Level) {
         .with_target(false)
         .without_time()
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(|| Stderr);
     // Of the libraries only what is wrong.
     let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
     tracing_subscriber::registry().with(lines).with(filter).init();
+}
+
+/// stderr, without the progress bar.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::aside(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
