@@ -65,7 +65,7 @@ pub(crate) fn pages() -> Result<()> {
     ensure!(!program.contains("clsact-guard"));
     let file = page("tls-sniff-config.toml.5")?;
     for key in ["interface", "json-profile", "stats-interval", "rotate-size"] {
-        let head = |line: &str| line.trim_start().split_whitespace().next() == Some(key);
+        let head = |line: &str| line.split_whitespace().next() == Some(key);
         ensure!(file.lines().any(head), "{key}: {file}");
     }
     Ok(())
