@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use crate::{
     attach::AttachError,
+    attacher::protocol::Failure,
     config::ConfigError,
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
@@ -41,6 +42,15 @@ pub enum Error {
     /// They are not attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// What the attacher process failed with.
+    #[error("{}", .0.line)]
+    Attacher(Failure),
+    /// It ended without a word.
+    #[error("the process that holds the kernel programs was killed: nothing is watched any more")]
+    AttacherDied,
+    /// The attacher could not read the counters.
+    #[error("{0}")]
+    Counters(String),
     /// The interfaces are not known.
     #[error(transparent)]
     Interfaces(#[from] InterfaceError),
@@ -104,6 +114,7 @@ impl Error {
     #[must_use]
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
+            Self::Attacher(failure) => failure.is_wrong_usage,
             Self::Config(error) => error.is_wrong_usage(),
             Self::Write(error) => error.is_wrong_usage(),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
@@ -113,7 +124,7 @@ impl Error {
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::NoSuchInterface { .. } => {
                 Some("-i any watches all, also those that appear later")
@@ -123,6 +134,10 @@ impl Error {
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
+            Self::Attacher(failure) => failure.hint.as_deref(),
+            Self::AttacherDied => {
+                Some("start tls-sniff again; `dmesg` says whether the kernel had no memory left")
+            }
             Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
@@ -132,7 +147,9 @@ impl Error {
             Self::NetworkLine { .. } => {
                 Some("one prefix a line, with `src`, `dst` or `not` before it; # begins a comment")
             }
-            Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => None,
+            Self::Counters(_) | Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => {
+                None
+            }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),

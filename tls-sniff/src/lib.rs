@@ -4,6 +4,7 @@
 //!  cli, config   arguments and a file → options       manual  completions, man pages
 //!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
+//!  attacher      its other process: what needs capabilities
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
@@ -16,6 +17,7 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
+pub mod attacher;
 mod check;
 mod cli;
 pub mod clock;

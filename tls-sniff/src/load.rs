@@ -12,9 +12,11 @@
 //! All programs that may be needed are loaded at once, also those for interfaces that appear later:
 //! whether they load is known before the first packet is watched.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{MapData, MapError, MapType, PerCpuArray, RingBuf},
+    maps::{Map, MapData, MapError, MapType, PerCpuArray, RingBuf},
     programs::{Program, ProgramError, ProgramType, SchedClassifier, Xdp},
     sys::{BpfHelper, is_helper_supported, is_map_supported},
     util::{KernelVersion, nr_cpus},
@@ -357,6 +359,18 @@ impl Programs {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or(LoadError::Missing(name))
+    }
+
+    /// The ring buffer, for the process that reads it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there.
+    pub fn ring_fd(&self) -> Result<BorrowedFd<'_>, LoadError> {
+        match self.ebpf.map("EVENTS") {
+            Some(Map::RingBuf(map)) => Ok(map.fd().as_fd()),
+            _ => Err(LoadError::Missing("EVENTS")),
+        }
     }
 
     /// The ring buffer, once.

@@ -13,10 +13,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    attach, check,
+    attach, attacher, check,
     cli::{Cli, Format, Inner},
     config::{ConfigError, Invocation},
-    daemon::{self, LiveOptions, Selection},
+    daemon::{self, LiveOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
@@ -101,10 +101,6 @@ fn run(cli: Cli) -> Result<(), Error> {
         count: cli.count,
         dedup: !cli.no_dedup,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Process { what: "start the runtime", source })?;
     if let Some(path) = cli.read {
         // Not on the terminal that events go to, and not with --quiet.
         let progress = io::stderr().is_terminal()
@@ -112,33 +108,31 @@ fn run(cli: Cli) -> Result<(), Error> {
             && tracing::enabled!(Level::INFO);
         let capture_len = cli.payload_bytes;
         let options = OfflineOptions { capture_len, expression, pipeline, progress };
-        return runtime.block_on(offline::run(path, options, sinks));
+        return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let options = LiveOptions {
-        selection: selection(&cli.interface),
-        attach,
-        load: LoadOptions {
-            capture_len: cli.payload_bytes,
-            snaplen: cli.capture.snaplen(),
-            filter,
-            expression,
-            ring_len: cli.ring_bytes,
-            xdp: attach.ingress == attach::IngressHook::Xdp,
-            tap: attach.tap != attach::Tap::No,
-            ..LoadOptions::default()
-        },
-        pipeline,
-        stats_interval: cli.stats_interval.map(Duration::from_secs),
+    let load = LoadOptions {
+        capture_len: cli.payload_bytes,
+        snaplen: cli.capture.snaplen(),
+        filter,
+        expression,
+        ring_len: cli.ring_bytes,
+        xdp: attach.ingress == attach::IngressHook::Xdp,
+        tap: attach.tap != attach::Tap::No,
+        ..LoadOptions::default()
     };
-    runtime.block_on(daemon::run(options, sinks))
+    let selection = attacher::Selection::of(&cli.interface);
+    // Before there is a runtime: it forks.
+    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let options = LiveOptions { pipeline, stats_interval };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
-fn selection(names: &[String]) -> Selection {
-    if names.iter().any(|name| name == "any") {
-        Selection::Any
-    } else {
-        Selection::Named(names.iter().cloned().collect())
-    }
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process { what: "start the runtime", source })
 }
 
 /// Log messages go to stderr, as lines that a person reads and journald stamps.

@@ -9,7 +9,9 @@ use nix::{
 };
 use serde_json::Value;
 use tls_sniff_tests::{
+    frame::{Frame, client_hello},
     netns::Namespace,
+    packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
     poll,
     process::run,
@@ -95,12 +97,21 @@ pub(crate) fn killed(hook: &str, how: &str) -> Result<()> {
     nothing_is_left(&pair.second.namespace)
 }
 
-/// The process id of the guard of a sniffer.
+/// The first child of a process.
+fn child_of(parent: u32) -> Result<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let child = children.split_whitespace().next().context("a child process")?;
+    Ok(Pid::from_raw(child.parse()?))
+}
+
+/// The process id of the attacher of a sniffer.
+fn attacher_of(sniffer: &Sniffer) -> Result<Pid> {
+    child_of(sniffer.id())
+}
+
+/// The process id of the guard of a sniffer, which is a child of the attacher.
 fn guard_of(sniffer: &Sniffer) -> Result<Pid> {
-    let children = format!("/proc/{0}/task/{0}/children", sniffer.id());
-    let children = std::fs::read_to_string(children)?;
-    let guard = children.split_whitespace().next().context("a guard process")?;
-    Ok(Pid::from_raw(guard.parse()?))
+    child_of(attacher_of(sniffer)?.as_raw().try_into()?)
 }
 
 /// The process that uses the filters removes them itself if the guard no longer can.
@@ -178,10 +189,12 @@ pub(crate) fn guard_killed_too() -> Result<()> {
     let pair = VethPair::new()?;
     let namespace = &pair.second.namespace;
     let mut sniffer = start(&pair, "tc", "clsact")?;
+    let attacher = attacher_of(&sniffer)?;
     kill(guard_of(&sniffer)?, Signal::SIGKILL)?;
+    kill(attacher, Signal::SIGKILL)?;
     sniffer.signal(Signal::SIGKILL)?;
     drop(sniffer.finish(SOON)?);
-    ensure!(programs(namespace)? == 2, "the filters outlive both: {}", clsact(namespace)?);
+    ensure!(programs(namespace)? == 2, "the filters outlive all: {}", clsact(namespace)?);
     let next = start(&pair, "tc", "clsact")?;
     ensure!(programs(namespace)? == 2, "the next has removed them: {}", clsact(namespace)?);
     drop(next.stop()?);
@@ -263,6 +276,25 @@ pub(crate) fn xdp_taken() -> Result<()> {
     ensure!(log.contains("veth-b") && log.contains("tls_sniff_xdp"), "{log}");
     ensure!(log.contains("--hook tc"), "it says what to do: {log}");
     Ok(())
+}
+
+/// Without the process that holds the programs nothing is attached; the other one says so, accounts, and ends.
+pub(crate) fn attacher_killed(hook: &str, how: &str) -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    let mut sniffer = start(&pair, hook, how)?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let hello = Frame::ethernet().ipv4().tcp(1234, 443).payload(&client_hello()).build();
+    socket.send(&hello)?;
+    sniffer.wait_for(SOON, |event| event["source_port"] == 1234)?;
+    kill(attacher_of(&sniffer)?, Signal::SIGKILL)?;
+    let stopped = sniffer.finish(SOON)?;
+    ensure!(stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("was killed") && log.contains("hint: start tls-sniff again"), "{log}");
+    // The hello, which came while somebody still counted, and its handshake.
+    ensure!(stopped.check_sums()? == 1 && stopped.events.len() == 3, "{stopped:#?}");
+    nothing_is_left(namespace)
 }
 
 /// Both modes on request, and which one is said.

@@ -70,10 +70,17 @@ fn status(folder: &Path, field: &str) -> Result<u64> {
     Ok(figure.with_context(|| format!("no {field}"))?.parse()?)
 }
 
-/// How often the threads of a process have gone to sleep so far, to be woken later.
+/// How often the threads of a process and of its children have gone to sleep so far, to be woken later.
 fn sleeps(pid: u32) -> Result<u64> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
-    tasks.map(|task| status(&task?.path(), "voluntary_ctxt_switches")).sum()
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        sum += status(&task, "voluntary_ctxt_switches")?;
+        for child in fs::read_to_string(task.join("children"))?.split_whitespace() {
+            sum += sleeps(child.parse()?)?;
+        }
+    }
+    Ok(sum)
 }
 
 /// The most memory that a process had so far, in MiB.

@@ -5,6 +5,9 @@
 //!  losses that may be to be said   ├─► the first that is due wakes the thread; nothing due, no wake-up
 //!  --stats-interval                ┘
 //! ```
+//!
+//! The last two need the kernel's counters, which the attacher reads: they are asked for, and the rest is done when
+//! they are there.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +22,10 @@ use tls_sniff_common::{
 
 use super::losses::{self, LossWatch};
 use crate::{
+    attacher::Handle,
     clock::{self, KernelClock, Timestamp},
-    dedup::{Dedup, SeenOn, Taken},
+    dedup::{Dedup, HOLD, SeenOn, Taken},
     ending::FINISH_LIMIT,
-    load::{KernelCounters, LoadError},
     observation::{Stats, StatsReason},
     pipeline::{Finished, Pipeline, Sighting},
     source::file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
@@ -36,22 +39,31 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Reader {
     pub(super) dedup: Dedup,
     pub(super) pipeline: Pipeline,
-    pub(super) clock: KernelClock,
     pub(super) names: BTreeMap<u32, String>,
-    pub(super) counters: KernelCounters,
-    pub(super) losses: LossWatch,
-    pub(super) ticked: Instant,
-    pub(super) statistics: Option<Periodic>,
+    clock: KernelClock,
+    losses: LossWatch,
+    ticked: Instant,
+    statistics: Option<Periodic>,
+    asked: Asked,
+    /// The counters as they were last heard of.
+    counters: Vec<(Hook, CounterBlock)>,
+}
+
+/// What counters were asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    losses: bool,
+    statistics: bool,
 }
 
 /// What is to be done every so often.
-pub(super) struct Periodic {
+struct Periodic {
     every: Duration,
     next: Instant,
 }
 
 impl Periodic {
-    pub(super) fn new(every: Duration) -> Self {
+    fn new(every: Duration) -> Self {
         Self { every, next: Instant::now() + every }
     }
 
@@ -82,8 +94,23 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 impl Reader {
-    /// One item of the ring.
-    pub(super) fn event(&mut self, bytes: &[u8]) {
+    /// `dedup`: whether a packet may be seen more than once, and is to be told once.
+    pub(super) fn new(pipeline: Pipeline, dedup: bool, statistics: Option<Duration>) -> Self {
+        Self {
+            dedup: if dedup { Dedup::new(HOLD) } else { Dedup::off() },
+            pipeline,
+            names: BTreeMap::new(),
+            clock: KernelClock::measure(),
+            losses: LossWatch::new(),
+            ticked: Instant::now(),
+            statistics: statistics.map(Periodic::new),
+            asked: Asked::default(),
+            counters: Vec::new(),
+        }
+    }
+
+    /// One item of the ring. `attacher` may have more names.
+    pub(super) fn event(&mut self, bytes: &[u8], attacher: &Handle) {
         let event = match Event::decode(bytes) {
             Ok(event) => event,
             Err(error) => {
@@ -93,6 +120,9 @@ impl Reader {
                 return;
             }
         };
+        if !self.names.contains_key(&event.header.interface) {
+            attacher.look_ahead(&mut self.names);
+        }
         let timestamp = self.clock.wall(event.header.timestamp);
         let Self { dedup, pipeline, names, .. } = self;
         let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
@@ -129,7 +159,9 @@ impl Reader {
     /// When time alone will ask for something.
     pub(super) fn due(&self) -> Option<Instant> {
         let statistics = self.statistics.as_ref().map(|periodic| periodic.next);
-        [self.losses.due(), self.tick_due(), statistics].into_iter().flatten().min()
+        // Not what waits for counters already.
+        let losses = self.losses.due().filter(|_| !self.asked.losses);
+        [losses, self.tick_due(), statistics].into_iter().flatten().min()
     }
 
     fn tick_due(&self) -> Option<Instant> {
@@ -137,8 +169,8 @@ impl Reader {
         Some(tick_at(due, Timestamp::now(), Instant::now(), self.ticked))
     }
 
-    /// Does what time asks for.
-    pub(super) fn keep_time(&mut self) {
+    /// Does what time asks for; whether counters are to be asked for.
+    pub(super) fn keep_time(&mut self) -> bool {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         let due = self.pipeline.due().map(|due| tick_at(due, wall, now, self.ticked));
@@ -147,19 +179,37 @@ impl Reader {
             self.pipeline.tick(Timestamp(wall.0.saturating_sub(nanoseconds(TICK))));
             self.flush();
         }
-        if is_due(self.losses.due()) {
+        let losses = is_due(self.losses.due());
+        let statistics = self.statistics.as_mut().is_some_and(|periodic| periodic.is_due(now));
+        let pending = self.asked.losses || self.asked.statistics;
+        self.asked.losses |= losses;
+        self.asked.statistics |= statistics;
+        (losses || statistics) && !pending
+    }
+
+    /// The counters that were asked for; `None` if they could not be read.
+    pub(super) fn counted(&mut self, counters: Option<Vec<(Hook, CounterBlock)>>) {
+        let asked = std::mem::take(&mut self.asked);
+        let now = Instant::now();
+        let Some(counters) = counters else {
+            if asked.losses {
+                self.losses.skip(now);
+            }
+            return;
+        };
+        self.counters = counters;
+        if asked.losses {
             self.look_for_losses(now);
         }
-        if self.statistics.as_mut().is_some_and(|periodic| periodic.is_due(now))
-            && let Ok(stats) = self.stats(StatsReason::Interval)
-        {
+        if asked.statistics {
+            let stats = self.stats(StatsReason::Interval);
             self.pipeline.tell_losses(&stats);
             self.pipeline.report(&stats);
         }
     }
 
     fn look_for_losses(&mut self, now: Instant) {
-        let Ok(stats) = self.stats(StatsReason::Loss) else { return self.losses.skip(now) };
+        let stats = self.stats(StatsReason::Loss);
         self.pipeline.tell_losses(&stats);
         let all = stats.losses();
         let open = stats.capture.is_some_and(|capture| capture.file.on_their_way() > 0);
@@ -169,8 +219,13 @@ impl Reader {
         }
     }
 
-    fn stats(&self, reason: StatsReason) -> Result<Stats, LoadError> {
-        Ok(self.pipeline.stats(reason, seen(&self.counters.read()?)))
+    fn stats(&self, reason: StatsReason) -> Stats {
+        self.pipeline.stats(reason, seen(&self.counters))
+    }
+
+    /// The counters as they were last heard of.
+    pub(super) fn last_counters(&self) -> Vec<(Hook, CounterBlock)> {
+        self.counters.clone()
     }
 
     /// Accounts for everything, and ends the outputs.

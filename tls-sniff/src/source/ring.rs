@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "tokio asks for it where a file descriptor is registered")]
 
 use std::{
-    io, thread,
+    io,
+    os::fd::OwnedFd,
+    thread,
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use tls_sniff_common::event::EVENT_HEADER_LEN;
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -36,6 +38,17 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// Takes over what another process has made, as [`Self::new`] does. This calls `bpf(2)`, which is the last time.
+    ///
+    /// # Errors
+    ///
+    /// If it is no ring, cannot be mapped, or the reactor refuses its file descriptor.
+    pub fn from_fd(ring: OwnedFd, bytes: u32, packets: bool) -> io::Result<Self> {
+        let map = MapData::from_fd(ring).map_err(io::Error::other)?;
+        let ring = RingBuf::try_from(Map::RingBuf(map)).map_err(io::Error::other)?;
+        Self::new(ring, bytes, packets)
+    }
+
     /// Takes the ring of `bytes` bytes over for reading; `packets`: whether its events have packets. Must run inside a tokio runtime.
     ///
     /// # Errors

@@ -1,0 +1,108 @@
+//! The process that keeps the capabilities: it loads, attaches and counts, and never sees a byte of the network.
+//!
+//! ```text
+//!  main, one thread ── fork ──┬──────────────────────────────────────────────────────────┐
+//!                             │ daemon                                                   │ attacher
+//!   bytes of the network ──►  │ ring ─► dedup ─► pipeline ─► outputs                     │ programs, links, rtnetlink
+//!                             │ Handle         ◄── SEQPACKET ──►                         │
+//!                             │                    Counters, Detach ──►                  │ CAP_BPF, CAP_PERFMON,
+//!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
+//!                             │              Gone, Counters, Detached, Failed            │
+//!                             │ Connector      ◄── SEQPACKET ──►   (outputs to sockets)  │ a thread, if there are any
+//!                             └──────────────────────────────────────────────────────────┘
+//!                               clsact guard: a child of the attacher (attach/clsact)
+//! ```
+//!
+//! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, and for a
+//! connection to an output that the configuration names, by its number. Nothing else is understood, nothing that the
+//! daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]). The daemon believes the
+//! attacher, which hears nobody but the kernel, the configuration and the daemon.
+//!
+//! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
+//! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is
+//! attached.
+//!
+//! It comes into being by a fork, not by exec, so that it has the parsed options; before any thread, because of
+//! threads only the one that forks is there in the child.
+
+mod connector;
+mod handle;
+mod process;
+pub mod protocol;
+mod selection;
+mod watch;
+
+use std::{io, os::fd::OwnedFd};
+
+use nix::{
+    sys::signal::SigSet,
+    unistd::{ForkResult, fork},
+};
+
+pub use self::{
+    connector::{Connect, Connector},
+    handle::{Forked, Handle},
+    selection::Selection,
+};
+use crate::{attach::AttachOptions, error::Error, load::LoadOptions};
+
+/// What the attacher is told.
+pub struct Options {
+    /// Interfaces.
+    pub selection: Selection,
+    /// Hooks.
+    pub attach: AttachOptions,
+    /// Kernel programs.
+    pub load: LoadOptions,
+    /// Connects outputs anew; `None` if none is a socket.
+    pub connect: Option<Connect>,
+}
+
+/// Starts the attacher. Only while this process has one thread, and no file open that another process must not have.
+///
+/// # Errors
+///
+/// If there are no sockets or no process to be had.
+pub fn start(options: Options) -> Result<Forked, Error> {
+    fork_attacher(options)
+        .map_err(|source| Error::Process { what: "start the attacher process", source })
+}
+
+#[expect(unsafe_code, reason = "fork")]
+fn fork_attacher(options: Options) -> io::Result<Forked> {
+    let (socket, its_socket) = protocol::pair()?;
+    let (connector, its_connector) = protocol::pair()?;
+    // A signal that comes before the child ignores it waits until it does.
+    let before = process::ignored().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    // SAFETY: this process has one thread, so no lock is held by a thread that the child does not have.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            drop((socket, connector));
+            become_attacher(&before, its_socket, its_connector, options)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            before.thread_set_mask()?;
+            Ok(Forked::new(socket, connector, child))
+        }
+        Err(error) => {
+            before.thread_set_mask()?;
+            Err(error.into())
+        }
+    }
+}
+
+/// The attacher's life.
+fn become_attacher(before: &SigSet, socket: OwnedFd, connector: OwnedFd, options: Options) -> ! {
+    let lived = process::become_attacher(before).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(watch::run(socket, connector, options))
+    });
+    match lived {
+        Ok(()) => std::process::exit(0),
+        // The daemon learns of it by the end of the socket.
+        Err(error) => {
+            tracing::error!("the attacher process: {error}");
+            std::process::exit(1)
+        }
+    }
+}
