@@ -1,27 +1,27 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod contradictions;
 mod filter;
 mod handshake;
+mod output;
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
-use self::{capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags};
+use self::{
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+};
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
     filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
-    sink::json::Profile,
+    sink::{Form, json::Profile, open::OutputOptions},
 };
 
 /// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
@@ -75,8 +75,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PLACE", default_value = "first")]
     pub(crate) tc_order: Place,
 
-    /// Events on stdout: json lines, aligned text, or none [default: text on a terminal, none if the
-    /// capture goes to stdout, else json]
+    /// Events as json lines, aligned text, or none [default: text on a terminal, none if the capture goes
+    /// to stdout, else json]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
@@ -124,6 +124,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     handshakes: HandshakeFlags,
+
+    #[command(flatten)]
+    output: OutputFlags,
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
@@ -204,52 +207,6 @@ pub(crate) enum Format {
 }
 
 impl Cli {
-    /// What contradicts itself in a way that clap cannot tell.
-    pub(crate) fn contradiction(&self) -> Option<String> {
-        self.contradict().err()
-    }
-
-    fn contradict(&self) -> Result<(), String> {
-        let refuse = |message: &str| Err(message.to_owned());
-        if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
-            return refuse("--json-profile is for JSON, not for --format text or none");
-        }
-        if self.tap && matches!(self.hook, Some(Hook::Tc)) {
-            return refuse("--tap drops packets at XDP: --hook tc does not go with it");
-        }
-        if self.tap && self.interface.iter().any(|name| name == "any") {
-            return refuse(
-                "--tap needs the interface by its name: with `any` this host would hear nothing more",
-            );
-        }
-        if self.capture.to_stdout() && self.format(true) != Format::None {
-            return refuse("stdout is taken by the capture of `-w -`: events need --format none");
-        }
-        // libpcap would ask the DNS for a host of that name.
-        let expression = self.filters.expression();
-        if Path::new("/sys/class/net").join(&expression).is_dir() && !expression.is_empty() {
-            return refuse(&format!("{expression} is an interface: -i {expression} watches it"));
-        }
-        if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
-            return refuse("--format none leaves nothing to write: it goes with -w");
-        }
-        if self.filters.asks_messages_of_other_records() {
-            return refuse(
-                "--handshake and --hello-version are of --content handshake, not of others",
-            );
-        }
-        if let (Some(read), Some(written)) = (&self.read, &self.capture.write)
-            && is_same_file(read, written)
-        {
-            return refuse("-w would overwrite the file that -r reads");
-        }
-        let native = self.json_profile.is_none_or(|profile| profile == Profile::Native);
-        if !native && !self.events().contains(&EventKind::Handshake) {
-            return refuse("only --json-profile native has other --events than handshake");
-        }
-        Ok(())
-    }
-
     /// Which log messages are wanted.
     pub(crate) const fn log_level(&self) -> Level {
         match (self.quiet, self.verbose) {
@@ -259,12 +216,35 @@ impl Cli {
         }
     }
 
-    /// The kinds of events to show.
+    /// Where events are written to; `terminal`: whether stdout is one.
+    pub(crate) fn outputs(&self, terminal: bool) -> Vec<OutputOptions> {
+        let format = |terminal| self.format(terminal);
+        let events = |form| self.events_of(form);
+        self.output.options(self.json_profile, format, events, terminal)
+    }
+
+    /// The kinds of events that any output asks for.
     pub(crate) fn events(&self) -> Vec<EventKind> {
-        let whole = self.json_profile.is_some_and(|profile| profile != Profile::Native);
+        let outputs = self.outputs(false);
+        if outputs.is_empty() {
+            return self.events_of(Form::Text);
+        }
+        let mut all = Vec::new();
+        for kind in outputs.iter().flat_map(|output| &output.events) {
+            if !all.contains(kind) {
+                all.push(*kind);
+            }
+        }
+        all
+    }
+
+    /// The kinds of events of an output that does not say it itself.
+    fn events_of(&self, form: Form) -> Vec<EventKind> {
         match &self.events[..] {
-            // Those profiles have nothing else.
-            [] if whole => vec![EventKind::Handshake],
+            // Other profiles have nothing else.
+            [] if !matches!(form, Form::Text | Form::Json(Profile::Native)) => {
+                vec![EventKind::Handshake]
+            }
             [] => self.filters.default_events(),
             asked => asked.to_vec(),
         }
@@ -334,15 +314,6 @@ impl Cli {
             },
         }
     }
-}
-
-/// Whether two names are of one file.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file = |path: &Path| {
-        let about = fs::metadata(path).ok()?;
-        about.is_file().then(|| (about.dev(), about.ino()))
-    };
-    file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let pipeline = Pipeline::start(options.pipeline, sinks, WhenFull::Drop)?;
+    let pipeline = Pipeline::start(options.pipeline, sinks.open(WhenFull::Drop)?)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let mut live = Live { attacher, reader, ring };
     let outcome = match live.start(&mut stop).await {

@@ -81,6 +81,9 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// An output cannot be opened.
+    #[error(transparent)]
+    Sink(#[from] crate::sink::open::OutputError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -117,6 +120,7 @@ impl Error {
             Self::Attacher(failure) => failure.is_wrong_usage,
             Self::Config(error) => error.is_wrong_usage(),
             Self::Write(error) => error.is_wrong_usage(),
+            Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
             _ => false,
         }
@@ -152,6 +156,7 @@ impl Error {
             }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sink(error) => Some(error.hint()),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

@@ -26,7 +26,8 @@ use crate::{
 
 pub use self::handshake::{HandshakeObservation, Outcome, Party};
 pub use self::stats::{
-    CaptureCounters, CaptureStats, Losses, PipelineCounters, Stats, StatsReason,
+    CaptureCounters, CaptureStats, Losses, OutputCounters, OutputStats, PipelineCounters, Stats,
+    StatsReason,
 };
 
 /// Something that was seen.
@@ -130,6 +131,12 @@ impl EventKinds {
     #[must_use]
     pub fn of(kinds: &[EventKind]) -> Self {
         Self(kinds.iter().fold(0, |set, kind| set | 1 << *kind as u16))
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn or(self, those: Self) -> Self {
+        Self(self.0 | those.0)
     }
 
     /// Whether a kind is one of them.

@@ -109,7 +109,7 @@ fn read_all(
         None => CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned()),
         Some(file) => CaptureFile::new(Box::new(file), path.display().to_string()),
     };
-    let pipeline = Pipeline::start(options.pipeline.clone(), sinks, WhenFull::Wait)?;
+    let pipeline = Pipeline::start(options.pipeline.clone(), sinks.open(WhenFull::Wait)?)?;
     let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);

@@ -1,36 +1,41 @@
 //! The stages behind a source, put together.
 //!
 //! ```text
-//!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► stdout
+//!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► outputs
 //!                                     └► comments ─┐
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
 //! ```
 
+mod lines;
 mod outlets;
 
 use std::{
-    io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
-use self::outlets::{Lines, Outlets};
+use self::{
+    lines::{Lines, WaitingLine},
+    outlets::Outlets,
+};
 use crate::{
     clock::Timestamp,
     dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
     observation::{
-        CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, PipelineCounters,
-        Seen, SegmentObservation, Stats, StatsReason,
+        CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, OutputCounters,
+        PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
     },
-    recorder::Recorder,
+    recorder::{OwnedPacket, Recorder},
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
-        Formatter,
-        capture::{Capture, CaptureOptions, SaveError},
+        capture::{CaptureOptions, OpenCapture, SaveError},
+        destination::{Connector, directly},
+        open::{OpenOutput, OutputOptions, open_all},
         output::{Output, WhenFull, Written},
     },
 };
@@ -49,7 +54,7 @@ pub struct Sighting<'a> {
 /// What the pipeline is told.
 #[derive(Clone, Debug)]
 pub struct PipelineOptions {
-    /// Which events to write.
+    /// Which events any output asks for.
     pub events: Vec<EventKind>,
     /// Which packets they may come from, and which records they may be.
     pub filter: PacketFilter,
@@ -68,28 +73,75 @@ impl PipelineOptions {
         self.events.contains(&EventKind::ApplicationData)
     }
 
-    /// Whether an observation is to be written, if its connection is wanted.
-    fn wants(&self, observation: &Observation<'_>) -> bool {
-        let selected = match observation {
+    /// Whether the filters select what an observation was made of; its connection may not be wanted.
+    fn selects(&self, observation: &Observation<'_>) -> bool {
+        match observation {
             Observation::Message(message) => {
                 !self.filter.narrows_segments()
                     || (message.seen.selected && self.filter.wants_message(message))
             }
             Observation::Segment(segment) => segment.seen.selected,
             Observation::Handshake(_) => true,
-        };
-        selected && self.events.contains(&observation.kind())
+        }
     }
 }
 
-/// Where it ends.
-#[derive(Debug)]
+/// Where it is to end.
+#[derive(Debug, Default)]
 pub struct Sinks {
-    /// How events are written to stdout; `None` for no events.
-    pub formatter: Option<Formatter>,
+    /// Where events are written to.
+    pub outputs: Vec<OutputOptions>,
     /// The capture file, if there is to be one.
     pub capture: Option<CaptureOptions>,
 }
+
+impl Sinks {
+    /// Opens all of them, by connections that this process makes.
+    ///
+    /// # Errors
+    ///
+    /// See [`Sinks::open_with`].
+    pub fn open(self, when_full: WhenFull) -> Result<OpenSinks, Error> {
+        self.open_with(Box::new(directly), when_full)
+    }
+
+    /// Opens all of them; `connector` makes connections, now and later. All that needs rights is done then: what is
+    /// opened later is in [`OpenSinks::directories`].
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written, or two outputs are one.
+    pub fn open_with(
+        self,
+        connector: Box<Connector>,
+        when_full: WhenFull,
+    ) -> Result<OpenSinks, Error> {
+        let open = |capture| OpenCapture::open(capture, when_full);
+        let capture = self.capture.map(open).transpose()?;
+        let outputs = open_all(self.outputs, &*connector, when_full)?;
+        Ok(OpenSinks { outputs, capture, connector, when_full })
+    }
+}
+
+/// Where it ends, before any thread is started.
+pub struct OpenSinks {
+    outputs: Vec<OpenOutput>,
+    capture: Option<OpenCapture>,
+    connector: Box<Connector>,
+    when_full: WhenFull,
+}
+
+impl OpenSinks {
+    /// Where files are made, renamed and removed later: by rotation, and to open one again.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let of_capture = self.capture.as_ref().and_then(OpenCapture::directory).map(Into::into);
+        self.outputs.iter().filter_map(OpenOutput::directory).chain(of_capture).collect()
+    }
+}
+
+/// What an output that is no longer asked for is given to take what it has.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// One run's stages and their counters.
 pub struct Pipeline {
@@ -102,35 +154,24 @@ pub struct Pipeline {
 pub struct Finished {
     /// Its counters.
     pub stats: Stats,
-    /// How the lines ended.
+    /// How the lines on stdout ended, if there were some.
     pub written: Written,
     /// How the capture ended.
     pub capture: Result<(), SaveError>,
 }
 
 impl Pipeline {
-    /// A pipeline that ends in `sinks`.
+    /// A pipeline that ends in `sinks`. Starts their threads, which have the rights that this one has.
     ///
     /// # Errors
     ///
-    /// If the capture file cannot be written, or a thread not be started.
-    pub fn start(
-        options: PipelineOptions,
-        sinks: Sinks,
-        when_full: WhenFull,
-    ) -> Result<Self, Error> {
-        let lines = |formatter| {
-            let output = Output::start(io::stdout(), when_full)?;
-            Ok(Lines { formatter, output })
-        };
-        let no_thread = |source| Error::Process { what: "start the output thread", source };
-        let capture =
-            sinks.capture.map(|capture| Capture::start(capture, when_full)).transpose()?;
-        let lines = sinks.formatter.map(lines).transpose().map_err(no_thread)?;
+    /// If a thread cannot be started.
+    pub fn start(options: PipelineOptions, sinks: OpenSinks) -> Result<Self, Error> {
+        let OpenSinks { outputs, capture, connector, when_full } = sinks;
+        let capture = capture.map(OpenCapture::start).transpose()?;
+        let lines = Lines::start(outputs, connector, when_full)?;
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
-        // Comments and filters for handshakes ask for more than is written.
-        let all = capture.is_some() || !selection.takes_all_lines();
-        let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
+        let kinds = kinds(&options, &selection, capture.is_some());
         let limits = Limits {
             kinds,
             application_data: options.application_data(),
@@ -161,7 +202,7 @@ impl Pipeline {
         if let Some(recorder) = &mut outlets.recorder {
             recorder.begin();
         }
-        if outlets.options.events.contains(&EventKind::Segment) {
+        if outlets.lines.wants(EventKind::Segment) {
             let segment = SegmentObservation { seen, on: sighting.on, event };
             outlets.observation(&Observation::Segment(segment), None);
         }
@@ -202,31 +243,58 @@ impl Pipeline {
         self.outlets.is_done() || recorder.is_some_and(Recorder::is_closed)
     }
 
-    /// Whether nobody reads the lines any more and there is no capture, for a source that does not wait.
+    /// Whether nobody reads the lines any more and there is nothing else, for a source that does not wait.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.decisive_lines().is_some_and(|lines| lines.output.is_closed())
+        self.decisive().is_some_and(Output::is_closed)
     }
 
-    /// The lines, if the run ends with their reader: a capture goes on without.
-    const fn decisive_lines(&self) -> Option<&Lines> {
-        match &self.outlets {
-            Outlets { lines: Some(lines), recorder: None, .. } => Some(lines),
-            _ => None,
-        }
+    /// The output with which the run ends: stdout, if there is nothing else.
+    fn decisive(&self) -> Option<&Output> {
+        self.outlets.lines.decisive().filter(|_| self.outlets.recorder.is_none())
     }
 
     /// Lets the outputs have what there is.
     pub fn flush(&mut self) {
-        if let Some(lines) = &mut self.outlets.lines {
-            lines.output.flush();
-            if self.outlets.recorder.is_some() && lines.output.has_just_closed() {
-                tracing::info!("the reader of stdout is gone; the capture goes on");
-            }
-        }
-        if let Some(recorder) = &mut self.outlets.recorder {
+        let Outlets { lines, recorder, .. } = &mut self.outlets;
+        lines.flush(recorder.is_some());
+        if let Some(recorder) = recorder {
             recorder.capture().flush();
         }
+    }
+
+    /// Has the files of outputs opened by their names again, which somebody has renamed. What comes before that is done
+    /// is in the old ones.
+    pub fn reopen(&self) {
+        self.outlets.lines.reopen();
+    }
+
+    /// Other filters and outputs from now on. Outputs whose target stays keep their queues and counters; one that is no
+    /// longer asked for gets what it has. What waits for the filters' answer goes to the outputs that it was made for, in
+    /// their form of then; [`Selection::reload`] says by which rules. Neither `-c` nor whether packets are told once
+    /// changes, nor what is known of handshakes in progress: an event may lack what nobody asked for before.
+    ///
+    /// [`Pipeline::closed`] is to be asked again.
+    ///
+    /// # Errors
+    ///
+    /// If an output that is new cannot be opened: then all stays as it was.
+    pub fn reload(
+        &mut self,
+        options: PipelineOptions,
+        outputs: Vec<OutputOptions>,
+    ) -> Result<(), Error> {
+        let Self { sessions, outlets, .. } = self;
+        outlets.lines.reload(outputs, RELOAD_LIMIT)?;
+        let mut released = std::mem::take(&mut outlets.released);
+        let PipelineOptions { handshakes, filter, .. } = &options;
+        outlets.selection.reload(handshakes.clone(), filter.scope, &mut released);
+        outlets.release(released);
+        let PipelineOptions { count, dedup, .. } = outlets.options;
+        outlets.options = PipelineOptions { count, dedup, ..options };
+        let kinds = kinds(&outlets.options, &outlets.selection, outlets.recorder.is_some());
+        sessions.ask_for(kinds, outlets.options.application_data());
+        Ok(())
     }
 
     /// When, on the packets' clock, time alone will have something to tell: a handshake that has fallen silent, or
@@ -242,7 +310,9 @@ impl Pipeline {
         let Self { sessions, outlets, started } = self;
         let of_sessions = sessions.counters();
         let dropped = outlets.selection.dropped();
-        let output = outlets.lines.as_ref().map(|lines| &lines.output);
+        let outputs = outlets.lines.stats();
+        let of_outputs = outputs.iter().map(|output| output.counters);
+        let of_outputs = of_outputs.fold(OutputCounters::default(), OutputCounters::plus);
         let pipeline = PipelineCounters {
             connections: of_sessions.connections,
             evicted: of_sessions.evicted,
@@ -250,9 +320,9 @@ impl Pipeline {
             crowded_segments: of_sessions.crowded_segments,
             unselected: outlets.counters.unselected + dropped.lines,
             given_up: dropped.lines_for_memory,
-            written: output.map_or(0, Output::written),
-            dropped: output.map_or(0, Output::dropped),
-            after_end: output.map_or(0, Output::after_end),
+            written: of_outputs.written,
+            dropped: of_outputs.lost(),
+            after_end: of_outputs.after_end,
             ..outlets.counters
         };
         let capture = outlets.recorder.as_ref().map(|recorder| CaptureStats {
@@ -266,6 +336,7 @@ impl Pipeline {
             seconds: started.elapsed().as_secs_f64(),
             hooks,
             pipeline,
+            outputs,
             capture,
             skipped_link_types: Vec::new(),
         }
@@ -278,21 +349,15 @@ impl Pipeline {
         }
     }
 
-    /// Tells `stats` before the end to the reader of the lines.
+    /// Tells `stats` before the end to those who read the lines.
     pub fn report(&mut self, stats: &Stats) {
-        if let Some(Lines { formatter, output }) = &mut self.outlets.lines {
-            let mut told = Vec::new();
-            formatter.stats(stats, &mut told);
-            if !told.is_empty() {
-                output.report(told);
-            }
-        }
+        self.outlets.lines.report(stats);
     }
 
     /// Resolves when the run is over for want of an output: the capture is complete, or its reader gone; without
     /// one, when the reader of the lines is gone.
     pub fn closed(&self) -> impl Future<Output = ()> + use<> {
-        let lines = self.decisive_lines().map(|lines| lines.output.closed());
+        let lines = self.decisive().map(Output::closed);
         let capture = self.outlets.recorder.as_ref().map(Recorder::closed);
         async move {
             tokio::select! {
@@ -316,6 +381,9 @@ impl Pipeline {
         }
         self.outlets.selection.finish();
         self.flush();
+        // The last statistics tell what was lost, and need time themselves.
+        let (deadline, for_the_last) = (Instant::now() + limit, limit / 5);
+        self.outlets.lines.drain(deadline - for_the_last);
         let mut stats = self.stats(StatsReason::End, hooks);
         stats.skipped_link_types = skipped_link_types;
         let lost = stats.lost();
@@ -325,14 +393,19 @@ impl Pipeline {
             (capture.file, captured) = recorder.into_capture().finish(lost, limit);
             say_totals(capture);
         }
-        let Some(Lines { mut formatter, output }) = lines else {
-            return Finished { stats, written: Written::All, capture: captured };
-        };
-        let mut last = Vec::new();
-        formatter.stats(&stats, &mut last);
-        let written = output.finish(&last, limit);
+        let written = lines.finish(&stats, deadline.max(Instant::now() + for_the_last));
         Finished { stats, written, capture: captured }
     }
+}
+
+/// The kinds of observations to make: comments and filters for handshakes ask for more than is written.
+fn kinds(
+    options: &PipelineOptions,
+    selection: &Selection<WaitingLine, OwnedPacket>,
+    captures: bool,
+) -> EventKinds {
+    let all = captures || !selection.takes_all_lines();
+    if all { EventKinds::ALL } else { EventKinds::of(&options.events) }
 }
 
 /// The last words of a capture, which may have no events beside it.

@@ -14,7 +14,7 @@ use tracing_subscriber::{
 
 use crate::{
     attach, attacher, check,
-    cli::{Cli, Format, Inner},
+    cli::{Cli, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     error::Error,
@@ -24,7 +24,7 @@ use crate::{
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     progress,
-    sink::{Formatter, capture::CaptureOptions, text::Columns},
+    sink::{capture::CaptureOptions, open::OutputOptions, spec::Target},
 };
 
 /// clap's exit code for it.
@@ -72,11 +72,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
         }
     }
-    let formatter = match cli.format(io::stdout().is_terminal()) {
-        Format::Text => Some(Formatter::Text(Columns::default())),
-        Format::Json => Some(Formatter::Json(cli.json_profile.unwrap_or_default())),
-        Format::None => None,
-    };
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -86,14 +82,14 @@ fn run(cli: Cli) -> Result<(), Error> {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: if formatter.is_some() { &events } else { &[] },
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
-    let sinks = Sinks { formatter, capture };
+    let sinks = Sinks { outputs, capture };
     let pipeline = PipelineOptions {
         events,
         filter: filter.clone(),
@@ -104,7 +100,7 @@ fn run(cli: Cli) -> Result<(), Error> {
     if let Some(path) = cli.read {
         // Not on the terminal that events go to, and not with --quiet.
         let progress = io::stderr().is_terminal()
-            && !(sinks.formatter.is_some() && io::stdout().is_terminal())
+            && !(io::stdout().is_terminal() && sinks.outputs.iter().any(is_stdout))
             && tracing::enabled!(Level::INFO);
         let capture_len = cli.payload_bytes;
         let options = OfflineOptions { capture_len, expression, pipeline, progress };
@@ -126,6 +122,10 @@ fn run(cli: Cli) -> Result<(), Error> {
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
     let options = LiveOptions { pipeline, stats_interval };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn is_stdout(output: &OutputOptions) -> bool {
+    output.target == Target::Stdout
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {

@@ -24,7 +24,7 @@ use crate::{
     observation::{Ends, Observation},
 };
 
-/// A packet that can wait, whatever it is.
+/// A line or a packet that can wait, whatever it is.
 pub trait Waiting {
     /// Heap bytes held.
     fn memory(&self) -> usize;
@@ -32,18 +32,18 @@ pub trait Waiting {
 
 /// What may wait.
 #[derive(Debug)]
-pub enum Item<P> {
-    /// An event's line, its line end included.
-    Line(Vec<u8>),
+pub enum Item<L, P> {
+    /// An event, as it is to be written.
+    Line(L),
     /// A packet for the capture.
     Packet(P),
 }
 
-impl<P: Waiting> Item<P> {
+impl<L: Waiting, P: Waiting> Item<L, P> {
     fn memory(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Self::Line(line) => line.capacity(),
+                Self::Line(line) => line.memory(),
                 Self::Packet(packet) => packet.memory(),
             }
     }
@@ -73,7 +73,7 @@ const PATIENCE: i64 = 60_000_000_000;
 const LONG_PATIENCE: i64 = 3_600_000_000_000;
 
 #[derive(Debug)]
-struct Connection<P> {
+struct Connection<L, P> {
     judgement: Judgement,
     /// The kernel has selected a packet of it.
     selected: bool,
@@ -84,25 +84,25 @@ struct Connection<P> {
     /// When that was: what is older is the connection's that had the same ports before.
     since: Timestamp,
     last: Timestamp,
-    items: Vec<Item<P>>,
+    items: Vec<Item<L, P>>,
     /// What waits of that one, whose handshake is still to be told.
-    earlier: Option<Box<Earlier<P>>>,
+    earlier: Option<Box<Earlier<L, P>>>,
 }
 
 /// A connection that another one with the same ports has followed.
 #[derive(Debug)]
-struct Earlier<P> {
+struct Earlier<L, P> {
     judgement: Judgement,
     selected: bool,
-    items: Vec<Item<P>>,
+    items: Vec<Item<L, P>>,
 }
 
 /// Connections about which something is to be found out.
 #[derive(Debug)]
-pub struct Selection<P> {
+pub struct Selection<L, P> {
     filter: HandshakeFilter,
     scope: Scope,
-    connections: HashMap<Ends, Connection<P>>,
+    connections: HashMap<Ends, Connection<L, P>>,
     /// In the order in which they were last looked at.
     queue: VecDeque<(Timestamp, Ends)>,
     held: usize,
@@ -122,7 +122,7 @@ pub struct Dropped {
     pub packets_for_memory: u64,
 }
 
-impl<P: Waiting> Selection<P> {
+impl<L: Waiting, P: Waiting> Selection<L, P> {
     /// Nothing is known of any connection.
     #[must_use]
     pub fn new(filter: HandshakeFilter, scope: Scope) -> Self {
@@ -133,6 +133,36 @@ impl<P: Waiting> Selection<P> {
             queue: VecDeque::new(),
             held: 0,
             dropped: Dropped::default(),
+        }
+    }
+
+    /// Other rules from now on. What is over stays as it was judged; handshakes in progress are judged anew, the last
+    /// time by what is told at their end, which says all. What waits and is wanted now is in `released`.
+    pub fn reload(
+        &mut self,
+        filter: HandshakeFilter,
+        scope: Scope,
+        released: &mut Vec<Item<L, P>>,
+    ) {
+        (self.filter, self.scope) = (filter, scope);
+        let ends: Vec<Ends> = self.queue.iter().map(|(_, ends)| *ends).collect();
+        for ends in ends {
+            let fresh = self.filter.begin();
+            let Some(connection) = self.connections.get_mut(&ends) else { continue };
+            if !connection.over {
+                connection.judgement = fresh;
+            }
+            let Some(mut earlier) = connection.earlier.take() else {
+                self.settle(&ends, released);
+                continue;
+            };
+            earlier.judgement = fresh;
+            if fresh.decided().is_some() {
+                self.settle_earlier(*earlier, released);
+            } else {
+                connection.earlier = Some(earlier);
+            }
+            self.settle(&ends, released);
         }
     }
 
@@ -159,7 +189,7 @@ impl<P: Waiting> Selection<P> {
     pub fn observation(
         &mut self,
         observation: &Observation<'_>,
-        released: &mut Vec<Item<P>>,
+        released: &mut Vec<Item<L, P>>,
     ) -> Fate {
         let ends = observation.ends();
         let at = observation.timestamp();
@@ -192,7 +222,7 @@ impl<P: Waiting> Selection<P> {
         &mut self,
         event: &Event<'_>,
         at: Timestamp,
-        released: &mut Vec<Item<P>>,
+        released: &mut Vec<Item<L, P>>,
     ) -> Fate {
         let selected = event.is_selected();
         if self.scope == Scope::Record && !selected {
@@ -248,7 +278,7 @@ impl<P: Waiting> Selection<P> {
         &mut self,
         ends: &Ends,
         observation: &Observation<'_>,
-        released: &mut Vec<Item<P>>,
+        released: &mut Vec<Item<L, P>>,
     ) -> Fate {
         let connection = self.connections.get_mut(ends);
         let earlier = connection.and_then(|connection| connection.earlier.take());
@@ -261,14 +291,7 @@ impl<P: Waiting> Selection<P> {
                 connection.earlier = Some(Box::new(Earlier { judgement, ..*earlier }));
             }
             (Some(earlier), _) => {
-                let lines = wanted == Some(true);
-                let packets = lines && (earlier.selected || self.scope == Scope::Record);
-                let (out, dropped) = earlier.items.into_iter().partition(|item| match item {
-                    Item::Line(_) => lines,
-                    Item::Packet(_) => packets,
-                });
-                self.drop_items(dropped, false);
-                self.release(out, released);
+                self.settle_earlier(Earlier { judgement, ..*earlier }, released);
             }
             (None, _) => {}
         }
@@ -276,8 +299,20 @@ impl<P: Waiting> Selection<P> {
         if wanted == Some(true) { Fate::Pass } else { Fate::Drop }
     }
 
+    /// Lets go of what waits of an earlier connection, one way or the other.
+    fn settle_earlier(&mut self, earlier: Earlier<L, P>, released: &mut Vec<Item<L, P>>) {
+        let lines = earlier.judgement.decided() == Some(true);
+        let packets = lines && (earlier.selected || self.scope == Scope::Record);
+        let (out, dropped) = earlier.items.into_iter().partition(|item| match item {
+            Item::Line(_) => lines,
+            Item::Packet(_) => packets,
+        });
+        self.drop_items(dropped, false);
+        self.release(out, released);
+    }
+
     /// Keeps something that has to wait. `ends`: of the observation or event that said so.
-    pub fn hold(&mut self, ends: Ends, item: Item<P>) {
+    pub fn hold(&mut self, ends: Ends, item: Item<L, P>) {
         let memory = item.memory();
         if let Some(connection) = self.connections.get_mut(&ends) {
             connection.items.push(item);
@@ -290,7 +325,7 @@ impl<P: Waiting> Selection<P> {
         }
     }
 
-    fn connection(&mut self, ends: Ends, at: Timestamp) -> &mut Connection<P> {
+    fn connection(&mut self, ends: Ends, at: Timestamp) -> &mut Connection<L, P> {
         while self.connections.len() >= CONNECTIONS
             && !self.connections.contains_key(&ends)
             && self.give_up_oldest()
@@ -314,7 +349,7 @@ impl<P: Waiting> Selection<P> {
     }
 
     /// Lets go of what waits, one way or the other, if that is known by now.
-    fn settle(&mut self, ends: &Ends, released: &mut Vec<Item<P>>) {
+    fn settle(&mut self, ends: &Ends, released: &mut Vec<Item<L, P>>) {
         let Some(connection) = self.connections.get_mut(ends) else { return };
         if connection.items.is_empty() {
             return;
@@ -345,12 +380,12 @@ impl<P: Waiting> Selection<P> {
         self.drop_items(earlier.map_or(Vec::new(), |earlier| earlier.items), for_memory);
     }
 
-    fn release(&mut self, items: Vec<Item<P>>, released: &mut Vec<Item<P>>) {
+    fn release(&mut self, items: Vec<Item<L, P>>, released: &mut Vec<Item<L, P>>) {
         self.held -= items.iter().map(Item::memory).sum::<usize>();
         released.extend(items);
     }
 
-    fn drop_items(&mut self, items: Vec<Item<P>>, for_memory: bool) {
+    fn drop_items(&mut self, items: Vec<Item<L, P>>, for_memory: bool) {
         for item in items {
             self.held -= item.memory();
             let dropped = &mut self.dropped;

@@ -51,6 +51,7 @@ pub(super) const KEYS: &[Key] = &[
     restart("tc-order", r#""last""#),
     running("format", r#""json""#),
     running("json-profile", r#""eve""#),
+    running("output", r#""file:/var/log/tls-sniff/events.json,max-size=100MiB""#),
     restart("count", "1000"),
     running("events", r#"["handshake"]"#),
     restart("payload-bytes", "16384"),

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::observation::Losses;
+use crate::observation::{Losses, OutputCounters, OutputStats};
 
 /// How often losses are looked for, while there is reason to.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,8 +79,9 @@ impl LossWatch {
 
     /// What was lost beyond what was said, whether it is time or not.
     pub(super) fn last(&mut self, losses: Losses) -> Losses {
-        let said = std::mem::replace(&mut self.said, losses);
-        losses.since(&said)
+        let new = losses.since(&self.said);
+        self.said = losses;
+        new
     }
 }
 
@@ -100,12 +101,9 @@ pub(super) fn warn(new: &Losses, all: &Losses) {
             all.flows
         );
     }
-    if new.events > 0 {
-        tracing::warn!(
-            "the reader of stdout is too slow: {} events were dropped ({} in all)",
-            new.events,
-            all.events
-        );
+    for output in &new.outputs {
+        let of_it = all.outputs.iter().find(|it| it.name == output.name);
+        warn_of(output, of_it.map(|it| it.counters).unwrap_or_default());
     }
     if new.queued_packets > 0 {
         tracing::warn!(
@@ -129,6 +127,26 @@ pub(super) fn warn(new: &Losses, all: &Losses) {
         );
     }
     // `refused_packets`: the thread that writes the capture says it, with the reason.
+}
+
+/// Says what an output lost that is new.
+fn warn_of(output: &OutputStats, all: OutputCounters) {
+    let OutputStats { name, counters: new } = output;
+    if new.lost_queue > 0 {
+        tracing::warn!(
+            "the reader of {name} is too slow: {} events were dropped ({} in all)",
+            new.lost_queue,
+            all.lost_queue
+        );
+    }
+    if new.lost_connection > 0 {
+        tracing::warn!(
+            "nobody reads {name}: {} events were dropped ({} in all)",
+            new.lost_connection,
+            all.lost_connection
+        );
+    }
+    // `lost_write`: its thread says it, with the reason.
 }
 
 #[cfg(test)]

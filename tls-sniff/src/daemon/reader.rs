@@ -212,8 +212,7 @@ impl Reader {
         let stats = self.stats(StatsReason::Loss);
         self.pipeline.tell_losses(&stats);
         let all = stats.losses();
-        let open = stats.capture.is_some_and(|capture| capture.file.on_their_way() > 0);
-        if let Some(new) = self.losses.look(now, all, open) {
+        if let Some(new) = self.losses.look(now, all.clone(), stats.is_open()) {
             losses::warn(&new, &all);
             self.pipeline.report(&stats);
         }
@@ -232,7 +231,7 @@ impl Reader {
     pub(super) fn finish(mut self, hooks: &[(Hook, CounterBlock)]) -> Finished {
         let finished = self.pipeline.finish(seen(hooks), Vec::new(), FINISH_LIMIT);
         let all = finished.stats.losses();
-        losses::warn(&self.losses.last(all), &all);
+        losses::warn(&self.losses.last(all.clone()), &all);
         finished
     }
 }

@@ -34,6 +34,8 @@ pub struct Stats {
     pub hooks: Vec<(Hook, CounterBlock)>,
     /// What user space made of the events.
     pub pipeline: PipelineCounters,
+    /// What each output made of the observations that it asks for.
+    pub outputs: Vec<OutputStats>,
     /// What became of their packets, if there is a capture.
     pub capture: Option<CaptureStats>,
     /// Frames of a capture file whose link type cannot be walked, by link type.
@@ -57,20 +59,75 @@ pub struct PipelineCounters {
     pub connections: u64,
     /// Connections given up to keep memory bounded; their observations say `memory`.
     pub evicted: u64,
-    /// Observations made: `written` + `dropped` + `after_end` + `beyond_count`.
+    /// Observations made that an output asks for, each once.
     pub observations: u64,
-    /// Observations handed to the output.
+    /// The sum over the outputs of what they wrote.
     pub written: u64,
-    /// Observations that a slow output had no room for.
+    /// The sum over the outputs of what they lost.
     pub dropped: u64,
-    /// Observations that came when the reader of the output had gone.
+    /// The sum over the outputs of what came when their readers had gone.
     pub after_end: u64,
-    /// Observations after the last that `-c` asked for.
+    /// Observations after the last that `-c` asked for: they go to no output.
     pub beyond_count: u64,
     /// Not among `observations`: those of connections that the filters for handshakes leave out.
     pub unselected: u64,
     /// Not among `observations`: those that waited for the filters' answer when memory was needed.
     pub given_up: u64,
+}
+
+/// An output and its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutputStats {
+    /// Its target, as `--output` has it.
+    pub name: String,
+    /// What became of the events for it.
+    #[serde(flatten)]
+    pub counters: OutputCounters,
+}
+
+/// What became of the events that one output asks for: at the end `events` is the sum of all others; before, the rest
+/// is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OutputCounters {
+    /// Events that it asks for.
+    pub events: u64,
+    /// Events that were written, or that the system took for a socket.
+    pub written: u64,
+    /// Events that found the queue full, or for which there was no time at the end: the reader is slow.
+    pub lost_queue: u64,
+    /// Likewise, while nobody was connected.
+    pub lost_connection: u64,
+    /// Events that the disk or the socket refused.
+    pub lost_write: u64,
+    /// Events that came when the reader had gone for good.
+    pub after_end: u64,
+}
+
+impl OutputCounters {
+    /// The sums with those of another output.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            written: self.written + other.written,
+            lost_queue: self.lost_queue + other.lost_queue,
+            lost_connection: self.lost_connection + other.lost_connection,
+            lost_write: self.lost_write + other.lost_write,
+            after_end: self.after_end + other.after_end,
+        }
+    }
+
+    /// Events that are lost.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost_queue + self.lost_connection + self.lost_write
+    }
+
+    /// Events whose fate is not known yet.
+    #[must_use]
+    pub const fn on_their_way(&self) -> u64 {
+        self.events.saturating_sub(self.written + self.lost() + self.after_end)
+    }
 }
 
 /// What became of the packets of events, if they are captured: each was handed to the capture file, or is one of
@@ -125,14 +182,14 @@ impl CaptureCounters {
 }
 
 /// What was lost so far, by the stage that lost it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Segments that were found and did not become events.
     pub segments: u64,
     /// Handshakes that the kernel's table had no room for.
     pub flows: u64,
-    /// Events that a slow output had no room for.
-    pub events: u64,
+    /// Events, by the output that lost them; of its counters those of losses.
+    pub outputs: Vec<OutputStats>,
     /// Packets that a slow disk had no room for.
     pub queued_packets: u64,
     /// Packets that the disk refused.
@@ -146,11 +203,23 @@ pub struct Losses {
 impl Losses {
     /// What was lost since `earlier`.
     #[must_use]
-    pub const fn since(&self, earlier: &Self) -> Self {
+    pub fn since(&self, earlier: &Self) -> Self {
+        let of = |stats: &OutputStats| {
+            let earlier = earlier.outputs.iter().find(|it| it.name == stats.name);
+            let before = earlier.map(|it| it.counters).unwrap_or_default();
+            let now = stats.counters;
+            let counters = OutputCounters {
+                lost_queue: now.lost_queue.saturating_sub(before.lost_queue),
+                lost_connection: now.lost_connection.saturating_sub(before.lost_connection),
+                lost_write: now.lost_write.saturating_sub(before.lost_write),
+                ..OutputCounters::default()
+            };
+            OutputStats { name: stats.name.clone(), counters }
+        };
         Self {
             segments: self.segments.saturating_sub(earlier.segments),
             flows: self.flows.saturating_sub(earlier.flows),
-            events: self.events.saturating_sub(earlier.events),
+            outputs: self.outputs.iter().map(of).collect(),
             queued_packets: self.queued_packets.saturating_sub(earlier.queued_packets),
             refused_packets: self.refused_packets.saturating_sub(earlier.refused_packets),
             handshakes: self.handshakes.saturating_sub(earlier.handshakes),
@@ -169,17 +238,28 @@ impl Stats {
     /// What was lost, by the stage that lost it.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        let PipelineCounters { dropped, evicted, given_up, .. } = self.pipeline;
+        let PipelineCounters { evicted, given_up, .. } = self.pipeline;
+        let lost = |stats: &OutputStats| {
+            let counters = OutputCounters { events: 0, written: 0, after_end: 0, ..stats.counters };
+            OutputStats { name: stats.name.clone(), counters }
+        };
         let file = self.capture.map(|capture| capture.file).unwrap_or_default();
         Losses {
             segments: self.lost(),
             flows: self.sum(|counter| counter == Counter::FlowEvicted),
-            events: dropped,
+            outputs: self.outputs.iter().map(lost).collect(),
             queued_packets: file.dropped_queue,
             refused_packets: file.dropped_disk,
             handshakes: evicted,
             given_up: given_up + self.capture.map_or(0, |capture| capture.given_up),
         }
+    }
+
+    /// Whether the fate of something is not known yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.capture.is_some_and(|capture| capture.file.on_their_way() > 0)
+            || self.outputs.iter().any(|output| output.counters.on_their_way() > 0)
     }
 
     fn sum(&self, of: impl Fn(Counter) -> bool) -> u64 {

@@ -2,39 +2,36 @@
 
 use tls_sniff_common::event::Event;
 
-use super::{PipelineOptions, Sighting};
+use super::{
+    PipelineOptions, Sighting,
+    lines::{Lines, WaitingLine},
+};
 use crate::{
     dedup::SeenOn,
     observation::{Ends, Observation, PipelineCounters},
     recorder::{OwnedPacket, Recorder},
     selection::{Fate, Item, Selection},
-    sink::{Formatter, output::Output},
 };
-
-/// Lines on stdout.
-pub(super) struct Lines {
-    pub(super) formatter: Formatter,
-    pub(super) output: Output,
-}
 
 /// What becomes of observations and packets.
 pub(super) struct Outlets {
     pub(super) options: PipelineOptions,
-    pub(super) lines: Option<Lines>,
+    pub(super) lines: Lines,
     pub(super) recorder: Option<Recorder>,
-    pub(super) selection: Selection<OwnedPacket>,
+    pub(super) selection: Selection<WaitingLine, OwnedPacket>,
     pub(super) counters: PipelineCounters,
     /// Packets handed to the capture.
     pub(super) packets: u64,
     /// Packets that no filter selects, the context of others, and those behind the last that `-c` asked for.
     pub(super) context: u64,
     /// Of [`Selection`], to be written.
-    pub(super) released: Vec<Item<OwnedPacket>>,
+    pub(super) released: Vec<Item<WaitingLine, OwnedPacket>>,
 }
 
 impl Outlets {
     pub(super) fn is_done(&self) -> bool {
-        let done = if self.lines.is_some() { self.counters.observations } else { self.packets };
+        let has_lines = !self.lines.is_empty();
+        let done = if has_lines { self.counters.observations } else { self.packets };
         self.options.count.is_some_and(|count| done >= count)
     }
 
@@ -43,46 +40,50 @@ impl Outlets {
         if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
             recorder.observation(observation, current);
         }
-        let wanted = self.lines.is_some() && self.options.wants(observation);
+        let wanted = self.lines.wants(observation.kind()) && self.options.selects(observation);
         if self.selection.takes_all_lines() {
-            if wanted {
-                self.write(|formatter, batch| formatter.observation(observation, batch));
+            if wanted && self.counts() {
+                self.lines.observation(observation);
             }
             return;
         }
         let mut released = std::mem::take(&mut self.released);
         let fate = self.selection.observation(observation, &mut released);
         self.release(released);
-        match (fate, &mut self.lines) {
-            (Fate::Pass, _) if wanted => {
-                self.write(|formatter, batch| formatter.observation(observation, batch));
+        match fate {
+            _ if !wanted => {}
+            Fate::Pass => {
+                if self.counts() {
+                    self.lines.observation(observation);
+                }
             }
-            (Fate::Drop, _) if wanted => self.counters.unselected += 1,
-            (Fate::Wait, Some(lines)) if wanted => {
-                let mut line = Vec::new();
-                lines.formatter.observation(observation, &mut line);
-                self.selection.hold(observation.ends(), Item::Line(line));
+            Fate::Drop => self.counters.unselected += 1,
+            Fate::Wait => {
+                if let Some(lines) = self.lines.waiting(observation) {
+                    self.selection.hold(observation.ends(), Item::Line(lines));
+                }
             }
-            _ => {}
         }
     }
 
-    fn write(&mut self, format: impl FnOnce(&mut Formatter, &mut Vec<u8>)) {
-        let Self { options, lines: Some(lines), counters, .. } = self else { return };
+    /// Counts an observation. Whether it is not beyond the last that `-c` asked for.
+    fn counts(&mut self) -> bool {
+        let Self { options, counters, .. } = self;
         counters.observations += 1;
-        if options.count.is_some_and(|count| counters.observations > count) {
-            counters.beyond_count += 1;
-        } else {
-            let Lines { formatter, output } = lines;
-            output.event(|batch| format(formatter, batch));
-        }
+        let beyond = options.count.is_some_and(|count| counters.observations > count);
+        counters.beyond_count += u64::from(beyond);
+        !beyond
     }
 
     /// Writes what had to wait.
-    fn release(&mut self, mut released: Vec<Item<OwnedPacket>>) {
+    pub(super) fn release(&mut self, mut released: Vec<Item<WaitingLine, OwnedPacket>>) {
         for item in released.drain(..) {
             match item {
-                Item::Line(line) => self.write(|_, batch| batch.extend_from_slice(&line)),
+                Item::Line(line) => {
+                    if self.counts() {
+                        self.lines.release(&line);
+                    }
+                }
                 Item::Packet(packet) => self.record(&packet),
             }
         }
@@ -92,7 +93,7 @@ impl Outlets {
 
     /// Whether so many packets are written as were asked for; with lines, those are counted.
     fn is_enough(&self) -> bool {
-        self.lines.is_none() && self.options.count.is_some_and(|count| self.packets >= count)
+        self.lines.is_empty() && self.options.count.is_some_and(|count| self.packets >= count)
     }
 
     fn record(&mut self, packet: &OwnedPacket) {

@@ -35,13 +35,13 @@ fn header(port: u16, tcp_flags: u8, sequence: u32, selected: bool) -> EventHeade
     }
 }
 
-fn packet(number: u8, length: usize) -> Item<Vec<u8>> {
+fn packet(number: u8, length: usize) -> Item<Vec<u8>, Vec<u8>> {
     let mut bytes = vec![0; length];
     bytes[0] = number;
     Item::Packet(bytes)
 }
 
-fn first_byte(item: &Item<Vec<u8>>) -> u8 {
+fn first_byte(item: &Item<Vec<u8>, Vec<u8>>) -> u8 {
     let Item::Packet(packet) = item else { panic!("a line") };
     packet[0]
 }
@@ -53,7 +53,7 @@ impl Waiting for Vec<u8> {
 }
 
 struct Run {
-    selection: Selection<Vec<u8>>,
+    selection: Selection<Vec<u8>, Vec<u8>>,
     /// First bytes of the packets that went out.
     out: Vec<u8>,
 }

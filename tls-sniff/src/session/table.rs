@@ -103,6 +103,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Other observations are asked for from now on.
+    pub const fn ask_for(&mut self, kinds: EventKinds, application_data: bool) {
+        (self.limits.kinds, self.limits.application_data) = (kinds, application_data);
+    }
+
     /// An empty table.
     #[must_use]
     pub fn new(limits: Limits) -> Self {

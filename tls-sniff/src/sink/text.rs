@@ -9,7 +9,8 @@ use crate::{
     dedup::SeenOn,
     digits,
     observation::{
-        Facts, HandshakeObservation, MessageObservation, Observation, Outcome, Seen, Stats,
+        Facts, HandshakeObservation, MessageObservation, Observation, Outcome, OutputCounters,
+        OutputStats, Seen, Stats,
     },
     tls::{
         message::Message,
@@ -239,13 +240,23 @@ pub fn stats(stats: &Stats, out: &mut Vec<u8>) {
     write(
         out,
         format_args!(
-            "{} events in {:.1} s ({} dropped by a slow output, {} segments lost in the kernel)\n",
+            "{} events in {:.1} s ({} lost by outputs, {} segments lost in the kernel)\n",
             pipeline.observations,
             stats.seconds,
             pipeline.dropped,
             stats.lost()
         ),
     );
+    if let [_, _, ..] = stats.outputs[..] {
+        for OutputStats { name, counters } in &stats.outputs {
+            let OutputCounters { events, written, after_end, .. } = counters;
+            let lost = counters.lost();
+            // A path may be anything.
+            let name = Printable(name.as_bytes());
+            let counts = format_args!("events={events} written={written} lost={lost}");
+            write(out, format_args!("{name}: {counts} after_end={after_end}\n"));
+        }
+    }
     for (hook, block) in &stats.hooks {
         write(out, format_args!("{}:", hook.as_str()));
         for (counter, count) in Counter::ALL.iter().zip(block) {

@@ -23,7 +23,6 @@ use std::{
 };
 
 use nix::{
-    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     libc,
 };
@@ -194,15 +193,10 @@ pub(super) fn is_stream(path: &Path) -> bool {
     })
 }
 
-/// Whether the disk has no space, as the operator would say it.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    let full = [Errno::ENOSPC, Errno::EDQUOT].map(|errno| Some(errno as i32));
-    full.contains(&error.raw_os_error())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::trouble::is_full;
 
     #[test]
     fn a_device_that_refuses_the_first_byte_may_take_the_next_chunk() {

@@ -24,12 +24,11 @@ mod pcapng;
 mod shared;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod writer;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::Ordering,
@@ -42,7 +41,7 @@ use std::{
 use nix::sys::utsname::uname;
 use tls_sniff_common::flow::Direction;
 
-use super::output::WhenFull;
+use super::{directory_of, output::WhenFull};
 use crate::clock::Timestamp;
 pub use crate::observation::CaptureCounters;
 
@@ -106,14 +105,24 @@ pub struct Capture {
     done: Receiver<()>,
 }
 
-impl Capture {
-    /// Opens the first file, writes its header, and starts the thread. Waits for the reader of a named
-    /// pipe.
+/// A capture whose first file is open, and whose thread is still to be started: a sandbox may lie between.
+pub struct OpenCapture {
+    path: PathBuf,
+    snaplen: usize,
+    when_full: WhenFull,
+    shared: Arc<Shared>,
+    writer: Writer,
+    rotates: bool,
+}
+
+impl OpenCapture {
+    /// Opens the first file and writes its header; all that needs rights is done then but opening the files that
+    /// rotation begins. Waits for the reader of a named pipe.
     ///
     /// # Errors
     ///
     /// If the options do not go together, the file cannot be written, or the key log not be read.
-    pub fn start(options: CaptureOptions, when_full: WhenFull) -> Result<Self, SaveError> {
+    pub fn open(options: CaptureOptions, when_full: WhenFull) -> Result<Self, SaveError> {
         let plan = options.plan()?;
         let names = options.names(&plan)?;
         let snaplen = options.snaplen();
@@ -123,7 +132,26 @@ impl Capture {
         let description = describe(filter, application, live, snaplen);
         let encoder = Encoder::new(plan.format, description, keylog);
         let shared = Arc::new(Shared::default());
+        let rotates = plan.rotates();
         let writer = Writer::open(plan, live, encoder, names, Arc::clone(&shared))?;
+        let snaplen = usize::try_from(snaplen).unwrap_or(usize::MAX);
+        Ok(Self { path, snaplen, when_full, shared, writer, rotates })
+    }
+
+    /// The directory in which files are made and renamed later, as it was given: with a time in it, if the name has
+    /// one there.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.rotates.then(|| directory_of(&self.path))
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system has none.
+    pub fn start(self) -> Result<Capture, SaveError> {
+        let Self { path, snaplen, when_full, shared, writer, .. } = self;
         let (queue, batches) = mpsc::sync_channel(QUEUE_LEN);
         let (give_back, empty) = mpsc::sync_channel(QUEUE_LEN);
         let (finished, done) = mpsc::sync_channel(1);
@@ -134,9 +162,9 @@ impl Capture {
                 let _receiver_gone = finished.send(());
             })
             .map_err(SaveError::Thread)?;
-        Ok(Self {
+        Ok(Capture {
             path,
-            snaplen: usize::try_from(snaplen).unwrap_or(usize::MAX),
+            snaplen,
             when_full,
             queue,
             empty,
@@ -145,6 +173,17 @@ impl Capture {
             shared,
             done,
         })
+    }
+}
+
+impl Capture {
+    /// Opens the first file and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenCapture`].
+    pub fn start(options: CaptureOptions, when_full: WhenFull) -> Result<Self, SaveError> {
+        OpenCapture::open(options, when_full)?.start()
     }
 
     /// Takes a copy of `packet`.

@@ -60,6 +60,13 @@ pub(super) struct Plan {
     pub(super) last_file: Option<u32>,
 }
 
+impl Plan {
+    /// Whether there is more than one file, or one that gets another name: from a file, `-G` renames the first.
+    pub(super) const fn rotates(&self) -> bool {
+        self.rotate_bytes.is_some() || self.period.is_some()
+    }
+}
+
 impl CaptureOptions {
     pub(super) fn snaplen(&self) -> u32 {
         match self.snaplen {

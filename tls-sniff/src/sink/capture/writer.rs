@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, sink::trouble::Trouble};
 
 use super::{
     batch::{Batch, Queued},
@@ -24,7 +24,6 @@ use super::{
     names::Names,
     options::Plan,
     shared::{End, Shared, add},
-    trouble::Trouble,
 };
 
 /// Bytes that are compressed together, and how long they may wait for more. Without compression a chunk
@@ -103,7 +102,7 @@ impl Writer {
             chunk: Chunk::default(),
             packets: 0,
             told_lost: 0,
-            trouble: Trouble::default(),
+            trouble: Trouble::of("packets", "the capture"),
             said_link_type: false,
         };
         add(&writer.shared.files, 1);

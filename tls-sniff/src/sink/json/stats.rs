@@ -11,7 +11,7 @@ use tls_sniff_common::{
 use super::SCHEMA;
 use crate::{
     clock::Timestamp,
-    observation::{CaptureStats, PipelineCounters, Stats, StatsReason},
+    observation::{CaptureStats, OutputStats, PipelineCounters, Stats, StatsReason},
 };
 
 #[derive(Serialize)]
@@ -24,6 +24,8 @@ pub(super) struct Line<'a> {
     duration_seconds: f64,
     hooks: BTreeMap<&'static str, Counts<'a>>,
     pipeline: PipelineCounters,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    outputs: &'a [OutputStats],
     #[serde(skip_serializing_if = "Option::is_none")]
     capture: Option<CaptureStats>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -41,6 +43,7 @@ impl<'a> From<&'a Stats> for Line<'a> {
             duration_seconds: (stats.seconds * 1000.0).round() / 1000.0,
             hooks: stats.hooks.iter().map(name).collect(),
             pipeline: stats.pipeline,
+            outputs: &stats.outputs,
             capture: stats.capture,
             skipped_link_types: stats.skipped_link_types.iter().copied().collect(),
         }

@@ -6,49 +6,61 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::disk::is_full;
+use nix::errno::Errno;
 
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Losses that go on.
-#[derive(Default)]
 pub(super) struct Trouble {
-    /// Packets lost since it began; `None` when all is well.
+    /// What is lost, and who writes it.
+    what: &'static str,
+    who: &'static str,
+    /// How many since it began; `None` when all is well.
     lost: Option<u64>,
     said: Option<Instant>,
 }
 
 impl Trouble {
-    /// `packets` were lost by `error`.
-    pub(super) fn lost(&mut self, file: &Path, error: &io::Error, packets: u64) {
-        self.more(packets);
+    /// Losses of `what`, while `who` writes.
+    pub(super) const fn of(what: &'static str, who: &'static str) -> Self {
+        Self { what, who, lost: None, said: None }
+    }
+
+    /// `count` were lost by `error`.
+    pub(super) fn lost(&mut self, file: &Path, error: &io::Error, count: u64) {
+        self.more(count);
         if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
             return;
         }
         self.said = Some(Instant::now());
+        let Self { what, who, .. } = self;
         let lost = self.lost.unwrap_or(0);
         let until = if is_full(error) { "there is space" } else { "it can be written" };
         tracing::warn!(
-            "{}: {error}: {lost} packets are lost so far; the capture goes on when {until}",
+            "{}: {error}: {lost} {what} are lost so far; {who} goes on when {until}",
             file.display()
         );
     }
 
-    /// `packets` more were lost, by what was said.
-    pub(super) fn more(&mut self, packets: u64) {
-        self.lost = Some(self.lost.unwrap_or(0) + packets);
+    /// `count` more were lost, by what was said.
+    pub(super) fn more(&mut self, count: u64) {
+        self.lost = Some(self.lost.unwrap_or(0) + count);
     }
 
-    /// A chunk was written.
+    /// All is well again.
     pub(super) fn over(&mut self, file: &Path) {
         if let Some(lost) = self.lost.take() {
             self.said = None;
-            tracing::warn!(
-                "{}: the capture goes on; {lost} packets were lost meanwhile",
-                file.display()
-            );
+            let Self { what, who, .. } = self;
+            tracing::warn!("{}: {who} goes on; {lost} {what} were lost meanwhile", file.display());
         }
     }
+}
+
+/// Whether the disk has no space, as the operator would say it.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::ENOSPC, Errno::EDQUOT].map(|errno| Some(errno as i32));
+    full.contains(&error.raw_os_error())
 }
 
 #[cfg(test)]
@@ -84,7 +96,7 @@ mod tests {
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             let (file, full) = (Path::new("x"), io::Error::from(io::ErrorKind::PermissionDenied));
-            let mut trouble = Trouble::default();
+            let mut trouble = Trouble::of("packets", "the capture");
             trouble.over(file);
             for packets in 1..100 {
                 trouble.lost(file, &full, packets);

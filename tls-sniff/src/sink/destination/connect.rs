@@ -1,0 +1,156 @@
+//! Connections to those who listen, by this process or by one that may.
+
+use std::{
+    io,
+    net::{TcpStream, ToSocketAddrs as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::net::{UnixDatagram, UnixStream},
+    },
+    path::PathBuf,
+    time::Duration,
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use serde::{Deserialize, Serialize};
+
+/// How long a peer may take to accept.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A write that takes longer returns, so that its thread can look whether anybody still waits.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Milliseconds after which a peer that acknowledges nothing counts as gone.
+const SILENCE: u32 = 30_000;
+
+/// Whom to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Peer {
+    /// A stream socket.
+    UnixStream(PathBuf),
+    /// A datagram socket.
+    UnixDatagram(PathBuf),
+    /// A TCP port.
+    Tcp {
+        /// A name or an address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// A connection.
+#[derive(Debug)]
+pub enum Connected {
+    /// To a stream socket.
+    UnixStream(UnixStream),
+    /// To a datagram socket.
+    UnixDatagram(UnixDatagram),
+    /// To a TCP port.
+    Tcp(TcpStream),
+}
+
+/// Connects to one peer, again and again.
+pub trait Connect: Send {
+    /// Connects, with the timeouts that [`Peer::connect`] sets. Takes some seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// If nobody is there.
+    fn connect(&self) -> io::Result<Connected>;
+}
+
+/// Who connects to a peer.
+pub type Connector = dyn Fn(&Peer) -> Box<dyn Connect> + Send;
+
+/// A [`Connector`]: this process connects by itself.
+#[must_use]
+pub fn directly(peer: &Peer) -> Box<dyn Connect> {
+    Box::new(peer.clone())
+}
+
+impl Connect for Peer {
+    fn connect(&self) -> io::Result<Connected> {
+        match self {
+            Self::UnixStream(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+                Ok(Connected::UnixStream(stream))
+            }
+            Self::UnixDatagram(path) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(path)?;
+                socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+                Ok(Connected::UnixDatagram(socket))
+            }
+            Self::Tcp { host, port } => {
+                let mut last = io::Error::from(io::ErrorKind::NotFound);
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, PATIENCE) {
+                        Ok(stream) => {
+                            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+                            setsockopt(&stream, sockopt::KeepAlive, &true)?;
+                            setsockopt(&stream, sockopt::TcpUserTimeout, &SILENCE)?;
+                            return Ok(Connected::Tcp(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+}
+
+impl Connected {
+    /// What was connected to `peer` elsewhere.
+    #[must_use]
+    pub fn from_fd(peer: &Peer, fd: OwnedFd) -> Self {
+        match peer {
+            Peer::UnixStream(_) => Self::UnixStream(fd.into()),
+            Peer::UnixDatagram(_) => Self::UnixDatagram(fd.into()),
+            Peer::Tcp { .. } => Self::Tcp(fd.into()),
+        }
+    }
+
+    /// For another process.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::UnixStream(stream) => stream.as_fd(),
+            Self::UnixDatagram(socket) => socket.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        }
+    }
+
+    /// Sends some of `bytes`, or all of a datagram.
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        use io::Write as _;
+        match self {
+            Self::UnixStream(stream) => (&mut &*stream).write(bytes),
+            Self::UnixDatagram(socket) => socket.send(bytes),
+            Self::Tcp(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    /// Whether the peer of a stream has closed its side. What it sends is nobody's; a write would tell of the end only
+    /// after it has lost what was written.
+    pub(super) fn is_closed(&self) -> bool {
+        use nix::{
+            errno::Errno,
+            sys::socket::{MsgFlags, recv},
+        };
+        if matches!(self, Self::UnixDatagram(_)) {
+            return false;
+        }
+        let mut nowhere = [0; 1024];
+        loop {
+            match recv(self.as_fd().as_raw_fd(), &mut nowhere, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return true,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+}

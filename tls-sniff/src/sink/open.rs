@@ -1,0 +1,228 @@
+//! Outputs that are open, before their threads are started: a sandbox may lie between.
+
+use std::{collections::HashSet, io, path::PathBuf};
+
+use super::{
+    Form,
+    destination::{Connector, Destination, Framing, LogFile, Peer, Socket, Stream},
+    output::{Output, WhenFull},
+    spec::{LineFormat, OutputSpec, Rotation, Target},
+    syslog::{AppName, Facility, Header},
+};
+use crate::{
+    observation::{EventKind, EventKinds},
+    sink::json::Profile,
+};
+
+/// An output, all said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// Where.
+    pub target: Target,
+    /// Which events.
+    pub events: Vec<EventKind>,
+    /// In what form.
+    pub form: Form,
+    /// Of a file.
+    pub rotation: Rotation,
+    /// Of syslog.
+    pub facility: Facility,
+    /// Of syslog.
+    pub app_name: AppName,
+}
+
+/// An output that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The system refuses.
+    #[error("cannot open the output {name}: {source}")]
+    Open {
+        /// Its target.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two of them would mix their lines.
+    #[error("two outputs are {0}")]
+    Twice(String),
+    /// No thread to write.
+    #[error("cannot start a thread that writes to {name}: {source}")]
+    Thread {
+        /// Its target.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OutputError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Open { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "its directory must exist, and of a socket its reader",
+                io::ErrorKind::PermissionDenied => {
+                    "choose a place where the user that runs tls-sniff may write"
+                }
+                io::ErrorKind::ConnectionRefused => "start the reader first",
+                io::ErrorKind::InvalidInput => "`--output stdout > PIPE` writes into a named pipe",
+                _ => "choose another output",
+            },
+            Self::Twice(_) => "leave out one of them, or give one `events` for both",
+            Self::Thread { .. } => "`ulimit -u` and the cgroup's pids.max limit threads",
+        }
+    }
+}
+
+impl OutputSpec {
+    /// How its lines look, if `profile` and `format` are what the flags say for all outputs.
+    #[must_use]
+    pub fn form(&self, profile: Option<Profile>, format: LineFormat) -> Form {
+        let format = match (self.format, self.profile) {
+            (Some(format), _) => format,
+            // Who asks for a profile asks for JSON.
+            (None, Some(_)) => LineFormat::Json,
+            (None, None) => format,
+        };
+        match format {
+            LineFormat::Json => Form::Json(self.profile.or(profile).unwrap_or_default()),
+            LineFormat::Text => Form::Text,
+        }
+    }
+
+    /// With its form, and the events that are wanted unless it says so itself.
+    #[must_use]
+    pub fn options(&self, form: Form, events: Vec<EventKind>) -> OutputOptions {
+        OutputOptions {
+            target: self.target.clone(),
+            events: self.events.clone().unwrap_or(events),
+            form,
+            rotation: self.rotation,
+            facility: self.facility.unwrap_or_default(),
+            app_name: self.app_name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl OutputOptions {
+    /// Lines of these events on stdout.
+    #[must_use]
+    pub fn stdout(form: Form, events: Vec<EventKind>) -> Self {
+        Self {
+            target: Target::Stdout,
+            events,
+            form,
+            rotation: Rotation::default(),
+            facility: Facility::default(),
+            app_name: AppName::default(),
+        }
+    }
+
+    /// Whether another one's thread writes to the same, in the same way.
+    pub(crate) fn is_same_destination(&self, other: &Self) -> bool {
+        let syslog = |it: &Self| (it.facility, it.app_name.clone());
+        self.target == other.target && syslog(self) == syslog(other)
+    }
+
+    /// The kinds of events that it writes.
+    pub(crate) fn kinds(&self) -> EventKinds {
+        match self.form {
+            // Other profiles have a place for nothing else.
+            Form::Json(profile) if profile != Profile::Native => {
+                let wanted = |kind: &&EventKind| **kind == EventKind::Handshake;
+                let kinds: Vec<_> = self.events.iter().filter(wanted).copied().collect();
+                EventKinds::of(&kinds)
+            }
+            Form::Json(_) | Form::Text => EventKinds::of(&self.events),
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// If it is a file that cannot be written; from a file also if it is a socket that nobody reads. Live, somebody
+    /// may come later, as when the machine starts.
+    pub(crate) fn open(
+        self,
+        connector: &Connector,
+        when_full: WhenFull,
+    ) -> Result<OpenOutput, OutputError> {
+        let name = self.target.to_string();
+        let refused = |source| OutputError::Open { name: name.clone(), source };
+        let header = || Header::new(self.facility, self.app_name.clone());
+        let (peer, framing) = match &self.target {
+            Target::Stdout => {
+                let destination = Box::new(Stream::stdout().map_err(refused)?);
+                return Ok(OpenOutput { options: self, destination });
+            }
+            Target::File(path) => {
+                let file = LogFile::open(path.clone(), self.rotation).map_err(refused)?;
+                return Ok(OpenOutput { options: self, destination: Box::new(file) });
+            }
+            Target::UnixStream(path) => (Peer::UnixStream(path.clone()), Framing::Lines),
+            Target::UnixDatagram(path) => (Peer::UnixDatagram(path.clone()), Framing::Datagrams),
+            Target::Syslog(path) => (Peer::UnixDatagram(path.clone()), Framing::Syslog(header())),
+            Target::SyslogTcp { host, port } => {
+                let (host, port) = (host.clone(), *port);
+                (Peer::Tcp { host, port }, Framing::Counted(header()))
+            }
+        };
+        let (socket, error) = Socket::open(name.clone(), connector(&peer), framing);
+        match error {
+            Some(error) if when_full == WhenFull::Wait => Err(refused(error)),
+            _ => Ok(OpenOutput { options: self, destination: Box::new(socket) }),
+        }
+    }
+}
+
+/// An output that is open.
+pub struct OpenOutput {
+    pub(crate) options: OutputOptions,
+    destination: Box<dyn Destination>,
+}
+
+impl OpenOutput {
+    /// Starts its thread.
+    pub(crate) fn start(self, when_full: WhenFull) -> Result<(OutputOptions, Output), OutputError> {
+        let name = self.options.target.to_string();
+        match Output::start(name.clone(), self.destination, when_full) {
+            Ok(output) => Ok((self.options, output)),
+            Err(source) => Err(OutputError::Thread { name, source }),
+        }
+    }
+
+    /// The directory in which it makes and renames files later.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.destination.directory().map(Into::into)
+    }
+}
+
+/// Opens all of `outputs`, or none.
+///
+/// # Errors
+///
+/// If two have one target, or one cannot be opened.
+pub(crate) fn open_all(
+    outputs: Vec<OutputOptions>,
+    connector: &Connector,
+    when_full: WhenFull,
+) -> Result<Vec<OpenOutput>, OutputError> {
+    check_targets(&outputs)?;
+    outputs.into_iter().map(|output| output.open(connector, when_full)).collect()
+}
+
+/// Each target once.
+///
+/// # Errors
+///
+/// If one is there twice.
+pub(crate) fn check_targets(outputs: &[OutputOptions]) -> Result<(), OutputError> {
+    let mut known = HashSet::new();
+    match outputs.iter().find(|output| !known.insert(&output.target)) {
+        Some(twice) => Err(OutputError::Twice(twice.target.to_string())),
+        None => Ok(()),
+    }
+}
