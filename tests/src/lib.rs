@@ -12,6 +12,8 @@
 //! | [`netns`], [`veth`], [`middle`] | network namespaces, two of them joined by a veth pair, three in a row |
 //! | [`peer`] | TLS servers and clients by OpenSSL |
 //! | [`sniffer`], [`schema`] | the tls-sniff program in a namespace, and the events that it prints |
+//! | [`attached`], [`systemd`] | programs on an interface; a machine of namespaces with a real systemd |
+//! | `inject` | system calls put into another process from outside |
 //! | [`baseline`] | committed figures, and comparing with them |
 //! | [`fuzz`] | what the fuzzers and the seeds' test run |
 //! | [`pcap`], [`capture`], [`tshark`] | capture files made by tests and by tcpdump; what is in one, by tshark |
@@ -21,6 +23,7 @@
 //!
 //! Traffic goes to loopback and to namespaces that the test made, nowhere else.
 
+pub mod attached;
 pub mod baseline;
 pub mod bpf;
 pub mod capture;
@@ -28,6 +31,8 @@ pub mod conversation;
 pub mod figures;
 pub mod frame;
 pub mod fuzz;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 pub mod libpcap;
 pub mod measure;
 pub mod middle;
@@ -42,6 +47,7 @@ pub mod replay;
 pub mod runner;
 pub mod schema;
 pub mod sniffer;
+pub mod systemd;
 pub mod traffic;
 pub mod tshark;
 pub mod tunnel;

@@ -16,18 +16,24 @@ mod backpressure;
 mod captures;
 #[path = "live/dedup.rs"]
 mod dedup;
+#[path = "live/doctor.rs"]
+mod doctor;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
 mod handshakes;
 #[path = "live/interfaces.rs"]
 mod interfaces;
+#[path = "live/metrics.rs"]
+mod metrics;
 #[path = "live/outcomes.rs"]
 mod outcomes;
 #[path = "live/output.rs"]
 mod output;
 #[path = "live/replay.rs"]
 mod replay;
+#[path = "live/sandbox.rs"]
+mod sandbox;
 #[path = "live/segments.rs"]
 mod segments;
 #[path = "live/tap.rs"]
@@ -59,6 +65,15 @@ pub(crate) const CAPTURED: &[Need] = &[
     Need::Tool("openssl"),
     Need::Tool("dumpcap"),
     Need::Tool("tcpdump"),
+];
+pub(crate) const SCRAPED: &[Need] = &[
+    Need::Root,
+    Need::Tool("ip"),
+    Need::Tool("ss"),
+    Need::Tool("openssl"),
+    Need::Tool("curl"),
+    Need::Tool("prometheus"),
+    Need::Tool("promtool"),
 ];
 pub(crate) const CORPUS: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Corpus];
 
@@ -149,6 +164,17 @@ fn main() -> ExitCode {
             &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
             output::least_capabilities,
         ),
+        test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
+        test(
+            "doctor_tells_what_there_is",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],
+            doctor::tells_what_there_is,
+        ),
+        test(
+            "doctor_tells_why_not",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("setpriv")],
+            doctor::tells_why_not,
+        ),
         test("count_stops_after_so_many", NETWORK, output::count),
         test("interrupt_prints_stats", NETWORK, output::interrupt),
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
@@ -166,6 +192,8 @@ fn main() -> ExitCode {
             &[Need::Root, Need::Tool("ip"), Need::Tool("unshare"), Need::Tool("mount")],
             backpressure::full_disk,
         ),
+        test("metrics_as_prometheus_scrapes_them", SCRAPED, metrics::scraped),
+        test("alerts_and_dashboard", &[Need::Tool("promtool")], metrics::packaged),
         test("statistics_every_second", NETWORK, backpressure::periodic),
     ])
 }

@@ -33,6 +33,8 @@ mod full_disk;
 mod manual;
 #[path = "offline/progress.rs"]
 mod progress;
+#[path = "offline/sandbox.rs"]
+mod sandbox;
 #[path = "offline/tunnels.rs"]
 mod tunnels;
 #[path = "offline/usage.rs"]
@@ -62,6 +64,12 @@ fn main() -> ExitCode {
         test("signal_ends_a_pipe_with_stats", &[], signal),
         test("count_and_text", &[], count_and_text),
         test("needs_no_privileges", &[Need::Root, Need::Tool("setpriv")], no_privileges),
+        test("sandbox_says_what_the_kernel_lacks", &[], sandbox::what_is_missing_is_said),
+        test(
+            "directory_of_another_user_is_refused",
+            &[Need::Root],
+            sandbox::directory_of_another_user,
+        ),
         test("what_is_cut_off_is_not_made_up", &[], little_captured),
         test("a_crowded_segment_is_bounded", &[], crowded),
         test("truncated_file_gives_what_is_before", &[], truncated),

@@ -2,9 +2,12 @@
 
 mod capture;
 mod contradictions;
+mod doctor;
 mod filter;
 mod handshake;
+mod metrics;
 mod output;
+mod sandbox;
 
 use std::path::PathBuf;
 
@@ -13,8 +16,10 @@ use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
+pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
 use self::{
-    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, output::OutputFlags,
+    capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, metrics::MetricsFlags,
+    output::OutputFlags, sandbox::SandboxFlags,
 };
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
@@ -130,6 +135,12 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) capture: CaptureFlags,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxFlags,
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -165,6 +176,11 @@ pub(crate) enum Inner {
         /// Which
         shell: Shell,
     },
+
+    /// Tells what this kernel, these privileges and these interfaces allow, and what to do about the rest
+    ///
+    /// Nothing is attached or changed. Exit code 0 if a live capture works, 1 if not.
+    Doctor(DoctorFlags),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

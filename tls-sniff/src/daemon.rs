@@ -16,6 +16,7 @@
 
 mod losses;
 mod reader;
+mod scraping;
 
 use std::{
     future::Future,
@@ -27,7 +28,10 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
-use self::reader::Reader;
+use self::{
+    reader::Reader,
+    scraping::{Scraping, Step},
+};
 use crate::{
     attacher::{
         Forked, Handle,
@@ -36,7 +40,9 @@ use crate::{
     clock,
     ending::{ended, stop_signal},
     error::Error,
+    metrics::Listening,
     pipeline::{Pipeline, PipelineOptions, Sinks},
+    sandbox::{self, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
@@ -48,6 +54,8 @@ pub struct LiveOptions {
     pub pipeline: PipelineOptions,
     /// How often statistics are told beside the last ones.
     pub stats_interval: Option<Duration>,
+    /// How much of the sandbox must be there.
+    pub sandbox: Strictness,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -59,17 +67,28 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let (attacher, _connector) = attacher.split()?;
+    let metrics = options.pipeline.metrics.as_ref();
+    let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
         loaded = attacher.loaded() => loaded?,
         // Nothing was watched, and nothing is to be told.
         () = &mut stop => return Ok(()),
     };
-    let ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
+    let mut ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
+    if metrics.is_some()
+        && let Err(error) = ring.watch_fill()
+    {
+        tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
+    }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let pipeline = Pipeline::start(options.pipeline, sinks.open(WhenFull::Drop)?)?;
+    let sinks = sinks.open(WhenFull::Drop)?;
+    // All is open, and no thread has been started.
+    sandbox::enter(&sinks.plan(), options.sandbox)?;
+    let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
-    let mut live = Live { attacher, reader, ring };
+    let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
+    let mut live = Live { attacher, reader, ring, scraping };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -85,6 +104,8 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
+    /// If metrics are served.
+    scraping: Option<Scraping>,
 }
 
 impl Live {
@@ -112,7 +133,7 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader } = self;
+            let Self { attacher, ring, reader, scraping } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -125,6 +146,10 @@ impl Live {
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
                 report = attacher.next() => { let report = report?; self.reported(report) }
+                step = Scraping::step(scraping.as_mut()) => match step {
+                    Step::Counters => attacher.ask(Request::Counters),
+                    Step::Answer => self.answer_scrape(),
+                },
                 read = ring.read(|bytes| reader.event(bytes, attacher)) => {
                     let more = read
                         .map_err(|source| Error::Process { what: "read the ring buffer", source })?;
@@ -147,8 +172,24 @@ impl Live {
         match report {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
-            Report::Counters(counters) => self.reader.counted(hooks(counters).ok()),
+            Report::Counters(counters) => self.counted(hooks(counters).ok()),
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
+        }
+    }
+
+    /// Counters that were asked for; `None` if they could not be read.
+    fn counted(&mut self, counters: Option<Vec<(Hook, CounterBlock)>>) {
+        if let (Some(scraping), Some(_)) = (&mut self.scraping, &counters) {
+            scraping.counted();
+        }
+        self.reader.counted(counters);
+        self.answer_scrape();
+    }
+
+    fn answer_scrape(&mut self) {
+        let Self { reader, ring, scraping, .. } = self;
+        if let Some(scraping) = scraping {
+            scraping.answer(reader, ring);
         }
     }
 
@@ -161,7 +202,7 @@ impl Live {
     }
 
     fn drain(&mut self) {
-        let Self { attacher, ring, reader } = self;
+        let Self { attacher, ring, reader, .. } = self;
         ring.drain(|bytes| reader.event(bytes, attacher));
     }
 

@@ -9,7 +9,9 @@ use crate::{
     filter::{expression::ExpressionError, value::ValueError},
     interfaces::InterfaceError,
     load::LoadError,
+    metrics::MetricsError,
     privilege::MissingPrivilege,
+    sandbox::SandboxError,
     source::file::CaptureError,
 };
 
@@ -81,9 +83,15 @@ pub enum Error {
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
+    /// The sandbox was not entered.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// An output cannot be opened.
     #[error(transparent)]
     Sink(#[from] crate::sink::open::OutputError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The process could not be set up.
     #[error("cannot {what}: {source}")]
     Process {
@@ -156,7 +164,9 @@ impl Error {
             }
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
+            Self::Sandbox(error) => Some(error.hint()),
             Self::Sink(error) => Some(error.hint()),
+            Self::Metrics(error) => error.hint(),
             Self::OutputStalled { .. } => Some("let it read faster, or write to a file"),
         }
     }

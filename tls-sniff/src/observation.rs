@@ -139,6 +139,12 @@ impl EventKinds {
         Self(self.0 | those.0)
     }
 
+    /// With one more.
+    #[must_use]
+    pub const fn with(self, kind: EventKind) -> Self {
+        Self(self.0 | 1 << kind as u16)
+    }
+
     /// Whether a kind is one of them.
     #[must_use]
     pub const fn contains(self, kind: EventKind) -> bool {

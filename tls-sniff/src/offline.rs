@@ -25,8 +25,9 @@ use crate::{
     ending::{FINISH_LIMIT, ended, stop_signal},
     error::Error,
     filter::expression::Expression,
-    pipeline::{Pipeline, PipelineOptions, Sighting, Sinks},
+    pipeline::{OpenSinks, Pipeline, PipelineOptions, Sighting, Sinks},
     progress::{self, Progress},
+    sandbox::{self, Strictness},
     sink::output::WhenFull,
     source::file::{CaptureError, CaptureFile, Examiner, Fault, Frame},
 };
@@ -42,6 +43,8 @@ pub struct OfflineOptions {
     pub pipeline: PipelineOptions,
     /// Whether stderr is a terminal on which a long file may have a progress bar.
     pub progress: bool,
+    /// How much of the sandbox must be there.
+    pub sandbox: Strictness,
 }
 
 /// Reads `path`, or stdin if it is `-`, to its end or to a signal.
@@ -57,7 +60,11 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     let file = open(&path)?;
     let from_pipe = file.is_none();
     let mut progress = file.as_ref().filter(|_| options.progress).and_then(Progress::of);
+    // Before signals are handled, so that they end a wait for the reader of a named pipe.
+    let sinks = sinks.open(WhenFull::Wait)?;
     let stop = stop_signal()?;
+    // All is open, and no thread has been started.
+    sandbox::enter(&sinks.plan(), options.sandbox)?;
     let stopped = Arc::new(AtomicBool::new(false));
     let (done, mut outcome) = oneshot::channel();
     let asked = Arc::clone(&stopped);
@@ -101,7 +108,7 @@ fn read_all(
     file: Option<File>,
     path: &Path,
     options: &OfflineOptions,
-    sinks: Sinks,
+    sinks: OpenSinks,
     stopped: &AtomicBool,
 ) -> Result<(), Error> {
     let from_pipe = file.is_none();
@@ -109,7 +116,7 @@ fn read_all(
         None => CaptureFile::new(Box::new(io::stdin().lock()), "stdin".to_owned()),
         Some(file) => CaptureFile::new(Box::new(file), path.display().to_string()),
     };
-    let pipeline = Pipeline::start(options.pipeline.clone(), sinks.open(WhenFull::Wait)?)?;
+    let pipeline = Pipeline::start(options.pipeline.clone(), sinks)?;
     let mut reader = Reader::new(pipeline, options.pipeline.dedup);
     let mut counters = [0; COUNTERS];
     let more = || !stopped.load(Ordering::Relaxed);

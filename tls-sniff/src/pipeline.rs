@@ -4,6 +4,7 @@
 //!  event ─► sessions ─► observations ─┬► selection ─► lines: formatted ─► outputs
 //!                                     └► comments ─┐
 //!  event, with its packet ─────────────────────────┴► selection ─► capture file
+//!                      observations of handshakes ─► metrics
 //! ```
 
 mod lines;
@@ -25,11 +26,13 @@ use crate::{
     dedup::SeenOn,
     error::Error,
     filter::{PacketFilter, handshake::HandshakeFilter},
+    metrics::{HandshakeCounts, Handshakes, MetricsOptions},
     observation::{
         CaptureCounters, CaptureStats, Ends, EventKind, EventKinds, Observation, OutputCounters,
         PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
     },
     recorder::{OwnedPacket, Recorder},
+    sandbox::Plan,
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
@@ -64,6 +67,8 @@ pub struct PipelineOptions {
     pub count: Option<u64>,
     /// Whether a packet that is seen on several interfaces is one packet, and its connection one connection.
     pub dedup: bool,
+    /// Which metrics are kept, if any are.
+    pub metrics: Option<MetricsOptions>,
 }
 
 impl PipelineOptions {
@@ -117,9 +122,10 @@ impl Sinks {
         when_full: WhenFull,
     ) -> Result<OpenSinks, Error> {
         let open = |capture| OpenCapture::open(capture, when_full);
+        let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
         let outputs = open_all(self.outputs, &*connector, when_full)?;
-        Ok(OpenSinks { outputs, capture, connector, when_full })
+        Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }
 }
 
@@ -127,6 +133,8 @@ impl Sinks {
 pub struct OpenSinks {
     outputs: Vec<OpenOutput>,
     capture: Option<OpenCapture>,
+    /// Whose file is read as it grows.
+    keylog: Option<PathBuf>,
     connector: Box<Connector>,
     when_full: WhenFull,
 }
@@ -137,6 +145,15 @@ impl OpenSinks {
     pub fn directories(&self) -> Vec<PathBuf> {
         let of_capture = self.capture.as_ref().and_then(OpenCapture::directory).map(Into::into);
         self.outputs.iter().filter_map(OpenOutput::directory).chain(of_capture).collect()
+    }
+
+    /// What the sandbox must leave for them: directories, the key log, threads.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan { threads: true, ..Plan::default() };
+        self.directories().iter().for_each(|directory| plan.writes_in(directory));
+        self.keylog.iter().for_each(|keylog| plan.reads_again(keylog));
+        plan
     }
 }
 
@@ -167,10 +184,11 @@ impl Pipeline {
     ///
     /// If a thread cannot be started.
     pub fn start(options: PipelineOptions, sinks: OpenSinks) -> Result<Self, Error> {
-        let OpenSinks { outputs, capture, connector, when_full } = sinks;
+        let OpenSinks { outputs, capture, connector, when_full, .. } = sinks;
         let capture = capture.map(OpenCapture::start).transpose()?;
         let lines = Lines::start(outputs, connector, when_full)?;
         let selection = Selection::new(options.handshakes.clone(), options.filter.scope);
+        let handshakes = options.metrics.as_ref().map(Handshakes::new);
         let kinds = kinds(&options, &selection, capture.is_some());
         let limits = Limits {
             kinds,
@@ -183,6 +201,7 @@ impl Pipeline {
             lines,
             recorder: capture.map(Recorder::new),
             selection,
+            handshakes,
             counters: PipelineCounters::default(),
             packets: 0,
             context: 0,
@@ -342,6 +361,17 @@ impl Pipeline {
         }
     }
 
+    /// The counters of handshakes so far, if metrics are kept. Interfaces that are not there any more are forgotten.
+    pub fn handshakes(&mut self, is_there: impl Fn(&str) -> bool) -> Option<HandshakeCounts> {
+        self.outlets.handshakes.as_mut().map(|handshakes| handshakes.counts(is_there))
+    }
+
+    /// Connections that are followed, and the memory that they take in bytes.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.memory())
+    }
+
     /// Tells the capture what the kernel lost so far: each file that ends says it.
     pub fn tell_losses(&mut self, stats: &Stats) {
         if let Some(recorder) = &mut self.outlets.recorder {
@@ -405,7 +435,8 @@ fn kinds(
     captures: bool,
 ) -> EventKinds {
     let all = captures || !selection.takes_all_lines();
-    if all { EventKinds::ALL } else { EventKinds::of(&options.events) }
+    let kinds = if all { EventKinds::ALL } else { EventKinds::of(&options.events) };
+    if options.metrics.is_some() { kinds.with(EventKind::Handshake) } else { kinds }
 }
 
 /// The last words of a capture, which may have no events beside it.

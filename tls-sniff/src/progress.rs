@@ -4,8 +4,8 @@
 
 use std::{
     fs::File,
-    io::{self, Seek as _},
-    sync::{Mutex, PoisonError},
+    io::Seek as _,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -64,14 +64,14 @@ impl Drop for Progress {
     }
 }
 
-/// Writes to stderr with the bar out of the way.
-pub(crate) fn aside(write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+/// Has something written to stderr with the bar out of the way.
+pub(crate) fn aside<T>(write: impl FnOnce() -> T) -> T {
     match &*shown() {
         Some(bar) => bar.suspend(write),
         None => write(),
     }
 }
 
-fn shown() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,23 +7,23 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
-use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
-    attach, attacher, check,
-    cli::{Cli, Inner},
+    attach,
+    attacher::{self, Selection},
+    check,
+    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
+    doctor::{self, DoctorOptions},
     error::Error,
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
-    manual,
+    log, manual,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    progress,
     sink::{capture::CaptureOptions, open::OutputOptions, spec::Target},
 };
 
@@ -39,13 +39,13 @@ pub fn main() -> ExitCode {
         // clap prints help and usage errors itself, and exits with 0 or 2.
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
-            start_log(Level::INFO);
+            log::start(Level::INFO);
             return failed(&error.into());
         }
     };
-    start_log(cli.log_level());
+    log::start(cli.log_level());
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
@@ -60,18 +60,33 @@ fn failed(error: &Error) -> ExitCode {
     if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
-    match cli.inner {
-        None => {}
-        Some(Inner::ClsactGuard { owner }) => {
-            return attach::run_guard(owner)
-                .map_err(|source| Error::Process { what: "remove clsact filters", source });
-        }
-        Some(Inner::CheckConfig { file }) => return check::config(&file, &mut io::stdout()),
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match &cli.inner {
+        Some(Inner::Doctor(flags)) => return examine(flags),
+        Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
+            .map_err(|source| Error::Process { what: "remove clsact filters", source }),
+        Some(Inner::CheckConfig { file }) => check::config(file, &mut io::stdout()),
         Some(Inner::Completions { shell }) => {
-            return manual::completions(shell, &mut io::stdout()).map_err(Error::Output);
+            manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
+        None => watch(cli),
     }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// `tls-sniff doctor`
+fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
+    let options = DoctorOptions { selection: Selection::of(&flags.interface) };
+    let report = runtime()?.block_on(doctor::examine(&options))?;
+    match flags.format {
+        DoctorFormat::Text => write!(io::stdout(), "{report}"),
+        DoctorFormat::Json => report.write_json(io::stdout()),
+    }
+    .map_err(Error::Output)?;
+    Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn watch(cli: Cli) -> Result<(), Error> {
     let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
@@ -96,14 +111,16 @@ fn run(cli: Cli) -> Result<(), Error> {
         handshakes,
         count: cli.count,
         dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
     };
+    let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
         // Not on the terminal that events go to, and not with --quiet.
         let progress = io::stderr().is_terminal()
             && !(io::stdout().is_terminal() && sinks.outputs.iter().any(is_stdout))
             && tracing::enabled!(Level::INFO);
         let capture_len = cli.payload_bytes;
-        let options = OfflineOptions { capture_len, expression, pipeline, progress };
+        let options = OfflineOptions { capture_len, expression, pipeline, progress, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
     let load = LoadOptions {
@@ -116,11 +133,11 @@ fn run(cli: Cli) -> Result<(), Error> {
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
     };
-    let selection = attacher::Selection::of(&cli.interface);
+    let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
     let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval };
+    let options = LiveOptions { pipeline, stats_interval, sandbox };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 
@@ -128,34 +145,9 @@ fn is_stdout(output: &OutputOptions) -> bool {
     output.target == Target::Stdout
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
+fn runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Process { what: "start the runtime", source })
-}
-
-/// Log messages go to stderr, as lines that a person reads and journald stamps.
-fn start_log(level: Level) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_target(false)
-        .without_time()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(|| Stderr);
-    // Of the libraries only what is wrong.
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
-}
-
-/// stderr, without the progress bar.
-struct Stderr;
-
-impl io::Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::aside(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

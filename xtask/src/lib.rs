@@ -6,8 +6,10 @@
 //!   build_ebpf the kernel object, reproducibly, from source
 //!   demo       tls-sniff at work
 //!   bench      what watching costs, into docs/BENCHMARKS.md
+//!   dist       the Debian package
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
+//!   soak       tls-sniff as a service for half an hour, disturbed
 //!   baselines  what tests compare with, measured anew
 //!    digest    whether the committed object belongs to the sources
 //!    toolchain which compiler, linker and binary tools build the object
@@ -24,8 +26,10 @@ pub mod bench;
 pub mod build_ebpf;
 pub mod demo;
 pub mod digest;
+pub mod dist;
 pub mod lint;
 pub mod run;
 pub mod setup;
+pub mod soak;
 pub mod test;
 pub mod toolchain;

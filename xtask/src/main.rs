@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{baselines, bench, build_ebpf, demo, lint, run, setup, test};
+use xtask::{baselines, bench, build_ebpf, demo, dist, lint, run, setup, soak, test};
 
 /// The chores of tls-sniff.
 #[derive(Parser)]
@@ -44,10 +44,18 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Build the Debian package; installs cargo-deb below target/ if need be
+    Dist(dist::Options),
     /// Check formatting, clippy and rustdoc; a warning is a failure
     Lint,
     /// Run everything that CI runs, installing what it needs
     Test,
+    /// Run tls-sniff as a service under load while links flap, files move, readers stall and its configuration changes
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+    },
     /// Accept what user space and verifier cost now: writes tests/baselines/, which tests compare with
     Baselines,
 }
@@ -60,8 +68,10 @@ fn main() -> ExitCode {
         Chore::BuildEbpf { .. } => build_ebpf::build(),
         Chore::Demo => demo::run(),
         Chore::Bench { parts, quick } => bench::run(&parts, quick),
+        Chore::Dist(options) => dist::run(&options),
         Chore::Lint => lint::run(),
         Chore::Test => test::run(),
+        Chore::Soak { minutes } => soak::run(minutes),
         Chore::Baselines => baselines::run(),
     };
     match outcome {

@@ -8,7 +8,7 @@
 //!
 //! Only Debian's way gives the bytes of the committed object.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -21,27 +21,39 @@ use crate::toolchain::{self, BPF_LINKER_VERSION, DEBIAN_LLVM};
 /// Debian's packages that compile for BPF.
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev"];
 
+/// What packs the Debian package.
+const CARGO_DEB_VERSION: &str = "3.8.0";
+
 /// The name under which rustup knows Debian's compiler, for tls-sniff's cargo feature `build-ebpf`.
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 22] = [
+const TEST_PROGRAMS: [(&str, &str); 31] = [
     ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
     ("curl", "curl"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
     ("dumpcap", "wireshark-common"),
     ("ethtool", "ethtool"),
     ("groff", "groff-base"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
+    ("journalctl", "systemd"),
+    ("lintian", "lintian"),
+    ("man", "man-db"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("python3", "python3"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
+    ("systemctl", "systemd"),
+    ("systemd-analyze", "systemd"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
@@ -99,6 +111,7 @@ pub fn bpf_toolchain() -> Result<()> {
 /// See [`run`].
 pub fn test_tools() -> Result<()> {
     lint_components()?;
+    cargo_deb()?;
     programs(&TEST_PROGRAMS.map(|(program, _)| program))
 }
 
@@ -220,6 +233,29 @@ fn install_bpf_linker(arguments: &[&str], environment: &[(&str, &str)]) -> Resul
         .arg("--force")
         .args(arguments);
     run_command(&mut command)
+}
+
+/// Installs cargo-deb below target/, unless the one that is there has the right version, and returns its path.
+///
+/// # Errors
+///
+/// If it does not build.
+pub fn cargo_deb() -> Result<PathBuf> {
+    let root = workspace_root();
+    let tools = root.join("target/tools");
+    let program = tools.join("bin/cargo-deb");
+    let version = output(Command::new(&program).arg("--version"));
+    if version.is_ok_and(|version| version.ends_with(CARGO_DEB_VERSION)) {
+        say(&format!("have        cargo-deb {CARGO_DEB_VERSION}"));
+        return Ok(program);
+    }
+    say(&format!("installing  cargo-deb {CARGO_DEB_VERSION} (half a minute)"));
+    let mut command = cargo(&root);
+    without_build_settings(&mut command);
+    // Without optimization, and without compression of its own: it calls xz.
+    command.args(["install", "cargo-deb", "--version", CARGO_DEB_VERSION, "--locked", "--force"]);
+    command.args(["--debug", "--no-default-features", "--root"]).arg(tools);
+    run_command(&mut command).map(|()| program)
 }
 
 /// Makes Debian's compiler known to rustup, if there is one.

@@ -7,8 +7,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
 use tls_sniff_tests::{
+    attached::{clsact, programs, xdp},
     frame::{Frame, client_hello},
     netns::Namespace,
     packet_socket::PacketSocket,
@@ -22,44 +22,6 @@ use tls_sniff_tests::{
 use super::handshakes::{NAME, wait_for_server_hello};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// XDP programs on the interfaces of a namespace, as bpftool sees them.
-fn xdp(namespace: &Namespace) -> Result<usize> {
-    let shown = run(namespace.command("bpftool").args(["--json", "net"]))?;
-    let shown: Value = serde_json::from_str(&shown)?;
-    Ok(shown[0]["xdp"].as_array().context("bpftool net has a list xdp")?.len())
-}
-
-/// Filters on the clsact qdisc of veth-b and the qdisc itself: older bpftools do not show TCX.
-fn clsact(namespace: &Namespace) -> Result<String> {
-    let mut all = String::new();
-    for arguments in [
-        ["filter", "show", "dev", "veth-b", "ingress"].as_slice(),
-        &["filter", "show", "dev", "veth-b", "egress"],
-        &["qdisc", "show", "dev", "veth-b", "clsact"],
-    ] {
-        all += &run(namespace.command("tc").args(arguments)).unwrap_or_default();
-    }
-    Ok(all)
-}
-
-/// TCX programs on veth-b in both directions, by the kernel's own query.
-fn tcx(namespace: &Namespace) -> Result<usize> {
-    use aya::programs::{SchedClassifier, TcAttachType};
-    namespace.enter(|| {
-        let mut count = 0;
-        for side in [TcAttachType::Ingress, TcAttachType::Egress] {
-            count += SchedClassifier::query_tcx("veth-b", side)?.1.len();
-        }
-        Ok(count)
-    })?
-}
-
-/// How many programs there are on veth-b, by all the ways of looking.
-fn programs(namespace: &Namespace) -> Result<usize> {
-    let filters = clsact(namespace)?.matches("name tls_sniff_").count();
-    Ok(filters + tcx(namespace)? + xdp(namespace)?)
-}
 
 fn start(pair: &VethPair, hook: &str, how: &str) -> Result<Sniffer> {
     let arguments = ["-i", "veth-b", "--hook", hook, "--tc-attach", how, "--format", "json"];

@@ -14,7 +14,7 @@ use tls_sniff_tests::{
 };
 
 pub(crate) const NAME: &str = "server.example";
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// RFC words.
 const fn version_name(version: Version) -> &'static str {

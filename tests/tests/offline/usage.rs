@@ -188,6 +188,8 @@ pub(crate) fn help() -> Result<()> {
         "--keylog",
         "--explain",
         "--no-dedup",
+        "--require-sandbox",
+        "--no-sandbox",
     ] {
         let lines = long.lines().filter(|line| line.trim_start().starts_with('-'));
         let named = lines.filter(|line| line.split_whitespace().any(|word| word == flag));

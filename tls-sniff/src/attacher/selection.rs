@@ -27,7 +27,7 @@ impl Selection {
         }
     }
 
-    pub(super) fn wants(&self, interface: &Interface) -> bool {
+    pub(crate) fn wants(&self, interface: &Interface) -> bool {
         match self {
             Self::Any => interface.up,
             Self::Named(names) => names.contains(&interface.name),

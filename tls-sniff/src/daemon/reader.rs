@@ -10,7 +10,7 @@
 //! they are there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use crate::{
     clock::{self, KernelClock, Timestamp},
     dedup::{Dedup, HOLD, SeenOn, Taken},
     ending::FINISH_LIMIT,
+    metrics::HandshakeCounts,
     observation::{Stats, StatsReason},
     pipeline::{Finished, Pipeline, Sighting},
     source::file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
@@ -220,6 +221,14 @@ impl Reader {
 
     fn stats(&self, reason: StatsReason) -> Stats {
         self.pipeline.stats(reason, seen(&self.counters))
+    }
+
+    /// What metrics are made of, if they are kept.
+    pub(super) fn metrics(&mut self) -> Option<(HandshakeCounts, Stats)> {
+        let Self { pipeline, names, .. } = self;
+        let there: HashSet<&str> = names.values().map(String::as_str).collect();
+        let handshakes = pipeline.handshakes(|name| there.contains(name))?;
+        Some((handshakes, self.stats(StatsReason::Interval)))
     }
 
     /// The counters as they were last heard of.

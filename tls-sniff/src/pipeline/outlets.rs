@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     dedup::SeenOn,
+    metrics::Handshakes,
     observation::{Ends, Observation, PipelineCounters},
     recorder::{OwnedPacket, Recorder},
     selection::{Fate, Item, Selection},
@@ -19,6 +20,8 @@ pub(super) struct Outlets {
     pub(super) lines: Lines,
     pub(super) recorder: Option<Recorder>,
     pub(super) selection: Selection<WaitingLine, OwnedPacket>,
+    /// All of them, whatever is selected.
+    pub(super) handshakes: Option<Handshakes>,
     pub(super) counters: PipelineCounters,
     /// Packets handed to the capture.
     pub(super) packets: u64,
@@ -37,6 +40,11 @@ impl Outlets {
 
     /// An observation; `current`: between whom the event went that led to it, if one did.
     pub(super) fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
+        if let (Some(handshakes), Observation::Handshake(handshake)) =
+            (&mut self.handshakes, observation)
+        {
+            handshakes.count(handshake);
+        }
         if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
             recorder.observation(observation, current);
         }

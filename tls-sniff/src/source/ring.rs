@@ -1,6 +1,11 @@
 //! The kernel's events: the ring buffer, read through tokio.
 
-#![expect(unsafe_code, reason = "tokio asks for it where a file descriptor is registered")]
+#![expect(
+    unsafe_code,
+    reason = "tokio asks for it where a file descriptor is registered, and memory is mapped"
+)]
+
+mod fill;
 
 use std::{
     io,
@@ -12,6 +17,8 @@ use std::{
 use aya::maps::{Map, MapData, RingBuf};
 use tls_sniff_common::event::EVENT_HEADER_LEN;
 use tokio::io::{Interest, unix::AsyncFd};
+
+use self::fill::Fill;
 
 /// Events read in one go before other work gets its turn.
 const BATCH: usize = 256;
@@ -35,6 +42,21 @@ pub struct Ring {
     pause: Duration,
     /// When it was found empty; `None` in the middle of what it holds.
     emptied: Option<Instant>,
+    /// Bytes.
+    size: u32,
+    /// If anybody wants to know.
+    fill: Option<Fill>,
+}
+
+/// How full a ring is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingFill {
+    /// Its size.
+    pub size: u64,
+    /// What is not read yet.
+    pub used: u64,
+    /// The most that was found since this was asked last.
+    pub most: u64,
 }
 
 impl Ring {
@@ -59,12 +81,28 @@ impl Ring {
         // `AsyncFd` that owns the map lives.
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         // Rounded up to a power of two by the loader.
-        let capacity = bytes.next_power_of_two() as usize / EVENT_HEADER_LEN;
+        let size = bytes.next_power_of_two();
+        let capacity = size as usize / EVENT_HEADER_LEN;
         let pause = pause(bytes, packets);
-        registered.map(|ring| Self { ring, capacity, pause, emptied: None }).map_err(|error| {
-            let (_, error) = error.into_parts();
-            error
-        })
+        let ring = registered.map_err(|error| error.into_parts().1)?;
+        Ok(Self { ring, capacity, pause, emptied: None, size, fill: None })
+    }
+
+    /// Looks from now on at how full it is, for [`Self::fill`].
+    ///
+    /// # Errors
+    ///
+    /// If its memory cannot be mapped.
+    pub fn watch_fill(&mut self) -> io::Result<()> {
+        self.fill = Some(Fill::map(self.ring.get_ref())?);
+        Ok(())
+    }
+
+    /// How full it is, if that is looked at.
+    pub fn fill(&mut self) -> Option<RingFill> {
+        let fill = self.fill.as_mut()?;
+        let (used, most) = (fill.unread() as u64, fill.take_most() as u64);
+        Some(RingFill { size: self.size.into(), used, most })
     }
 
     /// Waits for events and gives each of a bounded batch to `handle`, as bytes in the ring itself. Whether there
@@ -80,6 +118,9 @@ impl Ring {
         {
             // Not on tokio's clock: the ring would wake the thread again meanwhile, and the clock goes by milliseconds.
             thread::sleep(self.pause.saturating_sub(empty));
+        }
+        if let Some(fill) = &mut self.fill {
+            fill.look();
         }
         for _ in 0..BATCH {
             let Some(item) = ready.get_inner_mut().next() else {

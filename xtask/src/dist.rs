@@ -1,0 +1,109 @@
+//! `cargo xtask dist`: the Debian package, by cargo-deb from what tls-sniff/Cargo.toml lists.
+//!
+//! ```text
+//!  tls-sniff, stripped          ┐
+//!  man page, completions        ├─► target/dist/stage ─┐
+//!  debian/changelog, from git   ┘                      ├─► cargo deb ─► tls-sniff_VERSION_ARCH.deb
+//!  units, config, docs ────────── packaging/, docs/ ───┘
+//! ```
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tls_sniff::Shell;
+
+use crate::run::{output, run as run_command, say, workspace_root};
+use crate::setup;
+
+/// What to pack, and where to.
+#[derive(Args)]
+pub struct Options {
+    /// Pack this program instead of building one for release
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Folder for the package
+    #[arg(long, value_name = "FOLDER", default_value = "target/dist")]
+    out: PathBuf,
+    /// Debian's revision, behind the version
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    revision: u32,
+    /// Compress quickly, not well
+    #[arg(long)]
+    fast: bool,
+}
+
+/// Builds the package.
+///
+/// # Errors
+///
+/// If cargo-deb cannot be installed, the program does not build, or packing fails.
+pub fn run(options: &Options) -> Result<()> {
+    let root = workspace_root();
+    let cargo_deb = setup::cargo_deb()?;
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => build(&root)?,
+    };
+    stage(&root, &binary, options.revision).context("what goes into the package")?;
+    fs::create_dir_all(&options.out)?;
+    let out = fs::canonicalize(&options.out)?;
+    let mut command = Command::new(cargo_deb);
+    command.current_dir(&root).args([
+        "--package",
+        "tls-sniff",
+        "--no-build",
+        "--no-strip",
+        "--locked",
+    ]);
+    // Its warnings are that paths below target/ look like programs to be built.
+    command.arg("--quiet").arg("--deb-revision").arg(options.revision.to_string());
+    command.arg("--output").arg(&out);
+    command.args(options.fast.then_some("--fast"));
+    run_command(&mut command)
+}
+
+/// Builds the program for release and returns its path.
+fn build(root: &Path) -> Result<PathBuf> {
+    let binary = tls_sniff_tests::sniffer::build("release")?;
+    say(&format!("built       {}", binary.strip_prefix(root).unwrap_or(&binary).display()));
+    Ok(binary)
+}
+
+/// Puts what is made for the package where tls-sniff/Cargo.toml looks for it.
+fn stage(root: &Path, binary: &Path, revision: u32) -> Result<()> {
+    let stage = root.join("target/dist/stage");
+    fs::create_dir_all(&stage)?;
+    let program = stage.join("tls-sniff");
+    run_command(Command::new("strip").arg("-o").arg(&program).arg(binary))?;
+    tls_sniff::man_pages(&stage.join("man"))?;
+    for (shell, name) in [
+        (Shell::Bash, "tls-sniff.bash"),
+        (Shell::Zsh, "_tls-sniff"),
+        (Shell::Fish, "tls-sniff.fish"),
+    ] {
+        tls_sniff::completions(shell, &mut File::create(stage.join(name))?)?;
+    }
+    fs::write(stage.join("changelog"), changelog(root, revision)?).context("changelog")
+}
+
+/// Debian's own changelog: what changed in the program is in the other one.
+fn changelog(root: &Path, revision: u32) -> Result<String> {
+    let git = |arguments: &[&str]| output(Command::new("git").current_dir(root).args(arguments));
+    // The commit's date, so that the same source gives the same package; a source without git has today.
+    let manifest: toml::Table = fs::read_to_string(root.join("tls-sniff/Cargo.toml"))?.parse()?;
+    let maintainer = ["metadata", "deb", "maintainer"]
+        .iter()
+        .try_fold(manifest.get("package").context("no package")?, |table, key| table.get(key))
+        .and_then(toml::Value::as_str);
+    let maintainer = maintainer.context("no maintainer in tls-sniff/Cargo.toml")?;
+    let date =
+        git(&["log", "-1", "--format=%cD"]).or_else(|_| output(Command::new("date").arg("-R")))?;
+    Ok(format!(
+        "tls-sniff ({}-{revision}) unstable; urgency=medium\n\n  * Built from upstream's source; \
+         changelog.gz tells what is new.\n\n -- {maintainer}  {date}\n",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
