@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
+//!  select ────────┼ SIGHUP ──► files of outputs are opened again
+//!                 ├ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
@@ -15,6 +16,7 @@
 //! After the start nothing here asks the kernel for anything that needs a capability.
 
 mod losses;
+mod manager;
 mod reader;
 mod scraping;
 
@@ -29,26 +31,28 @@ use tls_sniff_common::{
 };
 
 use self::{
+    manager::Manager,
     reader::Reader,
     scraping::{Scraping, Step},
 };
 use crate::{
     attacher::{
-        Forked, Handle,
+        Forked, Handle, Peers,
         protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{ended, stop_signal},
+    ending::{Hangup, ended, hangup, stop_signal},
     error::Error,
     metrics::Listening,
+    notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
-    sandbox::{self, Strictness},
+    sandbox::{self, Plan, Strictness},
     sink::output::WhenFull,
     source::ring::Ring,
 };
 
 /// What a live run is told, beside what the attacher is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
@@ -56,6 +60,8 @@ pub struct LiveOptions {
     pub stats_interval: Option<Duration>,
     /// How much of the sandbox must be there.
     pub sandbox: Strictness,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -66,7 +72,8 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let (attacher, _connector) = attacher.split()?;
+    let hangup = hangup(sinks.have_files())?;
+    let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
     let (loaded, ring) = tokio::select! {
@@ -82,19 +89,23 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let sinks = sinks.open(WhenFull::Drop)?;
+    let connector = Peers::of(&sinks.outputs).asking(connector);
+    let sinks = sinks.open_with(connector, WhenFull::Drop)?;
     // All is open, and no thread has been started.
-    sandbox::enter(&sinks.plan(), options.sandbox)?;
+    let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
+    sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
+    let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping };
+    let mut live = Live { attacher, reader, ring, scraping, hangup, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
         // It says why nothing is watched.
         Err(error) => return Err(error),
     };
+    live.manager.stopping();
     let finished = live.finish().await;
     outcome.and(finished)
 }
@@ -104,8 +115,11 @@ struct Live {
     attacher: Handle,
     reader: Reader,
     ring: Ring,
+    manager: Manager,
     /// If metrics are served.
     scraping: Option<Scraping>,
+    /// logrotate has renamed the files.
+    hangup: Hangup,
 }
 
 impl Live {
@@ -123,6 +137,7 @@ impl Live {
             if report == Report::Watching {
                 let names: Vec<&str> = self.reader.names.values().map(String::as_str).collect();
                 tracing::info!("watching {}", names.join(", "));
+                self.manager.ready(&self.reader);
                 return Ok(true);
             }
             self.reported(report);
@@ -133,18 +148,21 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
-            let Self { attacher, ring, reader, scraping } = self;
+            self.tell_manager();
+            let Self { attacher, ring, reader, scraping, hangup, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let (held, due) = (reader.dedup.due(), reader.due());
+            let held = reader.dedup.due();
+            let due = [reader.due(), manager.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
+                () = hangup.next() => reader.pipeline.reopen(),
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
@@ -165,6 +183,20 @@ impl Live {
                 () = reached(due) => {}
             }
         }
+    }
+
+    /// Tells the service manager that this loop lives when it is time to, which is after a turn at the ring: a reactor
+    /// that wakes nobody, or a ring that cannot be read, is no life.
+    fn tell_manager(&mut self) {
+        let now = Instant::now();
+        if self.manager.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Self { attacher, ring, reader, manager, .. } = self;
+        if ring.turn(|bytes| reader.event(bytes, attacher)) {
+            reader.flush();
+        }
+        manager.lives(reader, now);
     }
 
     /// What the attacher says beside the first and the last.

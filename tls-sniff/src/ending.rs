@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{error::Error, pipeline::Finished, sink::output::Written};
 
@@ -25,6 +25,30 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// SIGHUP, if it is to be handled; else the end of its terminal ends the program. Must be called inside a tokio runtime.
+///
+/// # Errors
+///
+/// If the signal cannot be handled.
+pub fn hangup(handled: bool) -> Result<Hangup, Error> {
+    let handler = || signal(SignalKind::hangup());
+    let handler = handled.then(handler).transpose();
+    Ok(Hangup(handler.map_err(|source| Error::Process { what: "handle signals", source })?))
+}
+
+/// SIGHUP, if it is handled.
+pub struct Hangup(Option<Signal>);
+
+impl Hangup {
+    /// Resolves at the next one. Nothing is lost if this is dropped while it waits.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// How a run ends by how its outputs ended.

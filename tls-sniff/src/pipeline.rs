@@ -38,8 +38,9 @@ use crate::{
     sink::{
         capture::{CaptureOptions, OpenCapture, SaveError},
         destination::{Connector, directly},
-        open::{OpenOutput, OutputOptions, open_all},
+        open::{Connectors, OpenOutput, OutputOptions, open_all},
         output::{Output, WhenFull, Written},
+        spec::Target,
     },
 };
 
@@ -101,6 +102,12 @@ pub struct Sinks {
 }
 
 impl Sinks {
+    /// Whether lines go into files, which logrotate may rename.
+    #[must_use]
+    pub fn have_files(&self) -> bool {
+        self.outputs.iter().any(|output| matches!(output.target, Target::File(_)))
+    }
+
     /// Opens all of them, by connections that this process makes.
     ///
     /// # Errors
@@ -110,8 +117,8 @@ impl Sinks {
         self.open_with(Box::new(directly), when_full)
     }
 
-    /// Opens all of them; `connector` makes connections, now and later. All that needs rights is done then: what is
-    /// opened later is in [`OpenSinks::directories`].
+    /// Opens all of them; `connector` makes the connections that are made later. All that needs rights is done then:
+    /// files that are opened later are in [`OpenSinks::directories`].
     ///
     /// # Errors
     ///
@@ -124,7 +131,8 @@ impl Sinks {
         let open = |capture| OpenCapture::open(capture, when_full);
         let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
-        let outputs = open_all(self.outputs, &*connector, when_full)?;
+        let connectors = Connectors { first: &directly, later: &*connector };
+        let outputs = open_all(self.outputs, connectors, when_full)?;
         Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }
 }
@@ -164,6 +172,8 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 pub struct Pipeline {
     sessions: Sessions,
     outlets: Outlets,
+    /// Whether it is found out how handshakes end.
+    follows_outcomes: bool,
     started: Instant,
 }
 
@@ -203,12 +213,14 @@ impl Pipeline {
             selection,
             handshakes,
             counters: PipelineCounters::default(),
+            failed: 0,
             packets: 0,
             context: 0,
             released: Vec::new(),
         };
         let sessions = Sessions::new(limits);
-        Ok(Self { sessions, outlets, started: Instant::now() })
+        let follows_outcomes = kinds.contains(EventKind::Handshake);
+        Ok(Self { sessions, outlets, follows_outcomes, started: Instant::now() })
     }
 
     /// Takes one event.
@@ -231,6 +243,13 @@ impl Pipeline {
         outlets.packet(event, sighting);
         // Of a file, nothing else tells the time.
         outlets.selection.tick(sighting.timestamp);
+    }
+
+    /// Handshakes so far, and how many of them failed if that is found out.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, Option<u64>) {
+        let failed = self.follows_outcomes.then_some(self.outlets.failed);
+        (self.sessions.counters().connections, failed)
     }
 
     /// Looks after handshakes that have been silent for too long, while no events come.
@@ -326,7 +345,7 @@ impl Pipeline {
     /// The counters so far, with those of the hooks.
     #[must_use]
     pub fn stats(&self, reason: StatsReason, hooks: Vec<(Hook, CounterBlock)>) -> Stats {
-        let Self { sessions, outlets, started } = self;
+        let Self { sessions, outlets, started, .. } = self;
         let of_sessions = sessions.counters();
         let dropped = outlets.selection.dropped();
         let outputs = outlets.lines.stats();

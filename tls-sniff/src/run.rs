@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::{
     attach,
-    attacher::{self, Selection},
+    attacher::{self, Peers, Selection},
     check,
     cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
@@ -22,6 +22,7 @@ use crate::{
     filter::{explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
+    notify::Notifier,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
     sink::{capture::CaptureOptions, open::OutputOptions, spec::Target},
@@ -133,11 +134,13 @@ fn watch(cli: Cli) -> Result<(), Error> {
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
     };
+    let notifier = Notifier::from_env();
     let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
-    let attacher = attacher::start(attacher::Options { selection, attach, load, connect: None })?;
+    let connect = Peers::of(&sinks.outputs).serving();
+    let attacher = attacher::start(attacher::Options { selection, attach, load, connect })?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval, sandbox };
+    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
 }
 

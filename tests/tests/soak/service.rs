@@ -66,7 +66,7 @@ impl Files {
     pub(crate) fn configure(&self, filter: &str) -> Result<()> {
         let text = format!(
             "interface = [\"any\"]\nevents = [\"handshake\"]\nmetrics = \"127.0.0.1:9443\"\n{filter}\n\
-             [[output]]\nto = \"file:{}\"\nmax-size = \"256KiB\"\nkeep = 100000\n\
+             [[output]]\nto = \"file:{}\"\nmax-size = \"256KiB\"\nkeep = 9999\n\
              [[output]]\nto = \"file:{}\"\n\
              [[output]]\nto = \"unix:{}\"\n",
             self.rotated().display(),

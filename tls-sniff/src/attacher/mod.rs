@@ -27,6 +27,7 @@
 
 mod connector;
 mod handle;
+mod peers;
 mod process;
 pub mod protocol;
 mod selection;
@@ -42,6 +43,7 @@ use nix::{
 pub use self::{
     connector::{Connect, Connector},
     handle::{Forked, Handle},
+    peers::Peers,
     selection::Selection,
 };
 use crate::{attach::AttachOptions, error::Error, load::LoadOptions};

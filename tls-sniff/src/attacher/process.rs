@@ -23,11 +23,13 @@ use nix::{
 const NAME: &std::ffi::CStr = c"tls-attacher";
 
 /// What stops the daemon, by a key or by a name, must leave the attacher alone: it ends when the daemon has.
-const IGNORED: [Signal; 6] = [
+const IGNORED: [Signal; 7] = [
     Signal::SIGINT,
     Signal::SIGTERM,
     Signal::SIGHUP,
     Signal::SIGQUIT,
+    // systemd's to a service that hangs, and to all of its processes.
+    Signal::SIGABRT,
     // Outside of the terminal's foreground group, writing the log there would stop it.
     Signal::SIGTTOU,
     Signal::SIGTSTP,

@@ -223,6 +223,11 @@ impl Reader {
         self.pipeline.stats(reason, seen(&self.counters))
     }
 
+    /// What was lost by all stages, as far as it is known.
+    pub(super) fn lost(&self) -> u64 {
+        self.stats(StatsReason::Interval).losses().sum()
+    }
+
     /// What metrics are made of, if they are kept.
     pub(super) fn metrics(&mut self) -> Option<(HandshakeCounts, Stats)> {
         let Self { pipeline, names, .. } = self;

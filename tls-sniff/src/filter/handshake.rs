@@ -107,9 +107,7 @@ impl OutcomeClass {
     const fn holds(self, outcome: Outcome) -> bool {
         match self {
             Self::Completed => matches!(outcome, Outcome::Completed),
-            Self::Failed => {
-                !matches!(outcome, Outcome::Completed | Outcome::StillOpen | Outcome::Partial)
-            }
+            Self::Failed => outcome.is_failure(),
             Self::Alert => matches!(outcome, Outcome::Alert { .. }),
             Self::ProbableEncryptedAlert => {
                 matches!(outcome, Outcome::ProbableEncryptedAlert { .. })

@@ -71,7 +71,7 @@ impl Writer<'_, '_> {
         debug_assert_eq!(next.map(|next| next.name), Some(family.name), "families in order");
         let Family { name, kind, labels, bound, help } = *family;
         let encoder = self.encoder.encode_descriptor(name, help, None, kind)?;
-        Ok(Series { encoder, labels, left: bound })
+        Ok(Series { encoder, labels, left: bound.most() })
     }
 
     /// A family of one counter.

@@ -6,7 +6,9 @@ use std::fmt;
 use tls_sniff_common::counters::{Counter, CounterKind};
 
 use super::{exposition::Writer, families};
-use crate::observation::{CaptureCounters, CaptureStats, PipelineCounters, Stats};
+use crate::observation::{
+    CaptureCounters, CaptureStats, OutputCounters, OutputStats, PipelineCounters, Stats,
+};
 
 pub(super) fn write(stats: &Stats, writer: &mut Writer<'_, '_>) -> fmt::Result {
     let Stats {
@@ -16,13 +18,14 @@ pub(super) fn write(stats: &Stats, writer: &mut Writer<'_, '_>) -> fmt::Result {
         seconds: _,
         hooks: _,
         pipeline,
+        outputs,
         capture,
         // Of capture files, which have no metrics.
         skipped_link_types: _,
-        outputs: _,
     } = stats;
     packets(stats, writer)?;
     events(pipeline, writer)?;
+    written(outputs, writer)?;
     captured(capture.as_ref(), writer)
 }
 
@@ -64,9 +67,10 @@ fn events(pipeline: &PipelineCounters, writer: &mut Writer<'_, '_>) -> fmt::Resu
         connections,
         evicted,
         observations,
-        written,
-        dropped,
-        after_end,
+        // The sums of what outputs say themselves.
+        written: _,
+        dropped: _,
+        after_end: _,
         beyond_count,
         unselected,
         given_up,
@@ -81,14 +85,34 @@ fn events(pipeline: &PipelineCounters, writer: &mut Writer<'_, '_>) -> fmt::Resu
     writer.counter(&families::CONNECTIONS, connections)?;
     writer.counter(&families::CONNECTIONS_EVICTED, evicted)?;
     let mut results = writer.family(&families::OBSERVATIONS)?;
-    results.counter(&["written"], written)?;
-    results.counter(&["dropped"], dropped)?;
-    results.counter(&["after_end"], after_end)?;
+    results.counter(&["taken"], observations.saturating_sub(beyond_count))?;
     results.counter(&["beyond_count"], beyond_count)?;
     results.counter(&["unselected"], unselected)?;
-    results.counter(&["given_up"], given_up)?;
-    let pending = observations.saturating_sub(written + dropped + after_end + beyond_count);
-    writer.gauge(&families::OBSERVATIONS_PENDING, number(pending))
+    results.counter(&["given_up"], given_up)
+}
+
+fn written(outputs: &[OutputStats], writer: &mut Writer<'_, '_>) -> fmt::Result {
+    let mut series = writer.family(&families::OUTPUT_EVENTS)?;
+    for OutputStats { name, counters } in outputs {
+        let OutputCounters {
+            // The sum of those below and what is on its way.
+            events: _,
+            written,
+            lost_queue,
+            lost_connection,
+            lost_write,
+            after_end,
+        } = *counters;
+        series.counter(&[name, "written"], written)?;
+        series.counter(&[name, "lost_queue"], lost_queue)?;
+        series.counter(&[name, "lost_connection"], lost_connection)?;
+        series.counter(&[name, "lost_write"], lost_write)?;
+        series.counter(&[name, "after_end"], after_end)?;
+    }
+    let mut pending = writer.family(&families::OUTPUT_PENDING)?;
+    outputs.iter().try_for_each(|OutputStats { name, counters }| {
+        pending.gauge(&[name], number(counters.on_their_way()))
+    })
 }
 
 fn captured(capture: Option<&CaptureStats>, writer: &mut Writer<'_, '_>) -> fmt::Result {

@@ -102,6 +102,12 @@ impl Outcome {
         }
     }
 
+    /// Whether its end was seen, and it was not completed.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Completed | Self::StillOpen | Self::Partial)
+    }
+
     /// Who ended it.
     #[must_use]
     pub const fn by(self) -> Option<Party> {

@@ -188,7 +188,7 @@ pub struct Losses {
     pub segments: u64,
     /// Handshakes that the kernel's table had no room for.
     pub flows: u64,
-    /// Events, by the output that lost them; of its counters those of losses.
+    /// Events, by the output that lost them, if one did; of its counters those of losses.
     pub outputs: Vec<OutputStats>,
     /// Packets that a slow disk had no room for.
     pub queued_packets: u64,
@@ -201,6 +201,15 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// All together: segments, events, packets and handshakes.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        let Self { segments, flows, queued_packets, refused_packets, handshakes, given_up, .. } =
+            *self;
+        let events: u64 = self.outputs.iter().map(|output| output.counters.lost()).sum();
+        segments + flows + events + queued_packets + refused_packets + handshakes + given_up
+    }
+
     /// What was lost since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -239,6 +248,7 @@ impl Stats {
     #[must_use]
     pub fn losses(&self) -> Losses {
         let PipelineCounters { evicted, given_up, .. } = self.pipeline;
+        let has_lost = |stats: &&OutputStats| stats.counters.lost() > 0;
         let lost = |stats: &OutputStats| {
             let counters = OutputCounters { events: 0, written: 0, after_end: 0, ..stats.counters };
             OutputStats { name: stats.name.clone(), counters }
@@ -247,7 +257,7 @@ impl Stats {
         Losses {
             segments: self.lost(),
             flows: self.sum(|counter| counter == Counter::FlowEvicted),
-            outputs: self.outputs.iter().map(lost).collect(),
+            outputs: self.outputs.iter().filter(has_lost).map(lost).collect(),
             queued_packets: file.dropped_queue,
             refused_packets: file.dropped_disk,
             handshakes: evicted,

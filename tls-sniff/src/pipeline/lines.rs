@@ -14,7 +14,7 @@ use crate::{
     sink::{
         Form, Formatter,
         destination::Connector,
-        open::{OpenOutput, OutputError, OutputOptions, check_targets, open_all},
+        open::{Connectors, OpenOutput, OutputError, OutputOptions, check_targets, open_all},
         output::{Output, WhenFull, Written},
         spec::Target,
     },
@@ -291,7 +291,9 @@ impl Lines {
         let (known, new): (Vec<_>, Vec<_>) =
             outputs.into_iter().enumerate().partition(|(_, options)| is_known(options));
         let (places, new): (Vec<_>, Vec<_>) = new.into_iter().unzip();
-        let new = open_all(new, &*self.connector, self.when_full)?;
+        let connector = &*self.connector;
+        let connectors = Connectors { first: connector, later: connector };
+        let new = open_all(new, connectors, self.when_full)?;
         let started = new.into_iter().map(|open| open.start(self.when_full));
         let started = started.collect::<Result<Vec<_>, _>>()?;
         // Nothing can fail from here on.

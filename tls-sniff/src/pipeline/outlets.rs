@@ -23,6 +23,8 @@ pub(super) struct Outlets {
     /// All of them, whatever is selected.
     pub(super) handshakes: Option<Handshakes>,
     pub(super) counters: PipelineCounters,
+    /// Handshakes that failed, whether they are wanted or not.
+    pub(super) failed: u64,
     /// Packets handed to the capture.
     pub(super) packets: u64,
     /// Packets that no filter selects, the context of others, and those behind the last that `-c` asked for.
@@ -40,10 +42,11 @@ impl Outlets {
 
     /// An observation; `current`: between whom the event went that led to it, if one did.
     pub(super) fn observation(&mut self, observation: &Observation<'_>, current: Option<&Ends>) {
-        if let (Some(handshakes), Observation::Handshake(handshake)) =
-            (&mut self.handshakes, observation)
-        {
-            handshakes.count(handshake);
+        if let Observation::Handshake(handshake) = observation {
+            self.failed += u64::from(handshake.outcome.is_failure());
+            if let Some(handshakes) = &mut self.handshakes {
+                handshakes.count(handshake);
+            }
         }
         if let (Some(recorder), Some(current)) = (&mut self.recorder, current) {
             recorder.observation(observation, current);

@@ -138,43 +138,68 @@ impl OutputOptions {
         }
     }
 
+    /// Who reads it, if it is a socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        match &self.target {
+            Target::Stdout | Target::File(_) => None,
+            Target::UnixStream(path) => Some(Peer::UnixStream(path.clone())),
+            Target::UnixDatagram(path) | Target::Syslog(path) => {
+                Some(Peer::UnixDatagram(path.clone()))
+            }
+            Target::SyslogTcp { host, port } => Some(Peer::Tcp { host: host.clone(), port: *port }),
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        let header = || Header::new(self.facility, self.app_name.clone());
+        match &self.target {
+            Target::Stdout | Target::File(_) | Target::UnixStream(_) => Framing::Lines,
+            Target::UnixDatagram(_) => Framing::Datagrams,
+            Target::Syslog(_) => Framing::Syslog(header()),
+            Target::SyslogTcp { .. } => Framing::Counted(header()),
+        }
+    }
+
     /// Opens it.
-    ///
-    /// # Errors
-    ///
-    /// If it is a file that cannot be written; from a file also if it is a socket that nobody reads. Live, somebody
-    /// may come later, as when the machine starts.
-    pub(crate) fn open(
+    fn open(
         self,
-        connector: &Connector,
+        connectors: Connectors<'_>,
         when_full: WhenFull,
     ) -> Result<OpenOutput, OutputError> {
         let name = self.target.to_string();
-        let refused = |source| OutputError::Open { name: name.clone(), source };
-        let header = || Header::new(self.facility, self.app_name.clone());
-        let (peer, framing) = match &self.target {
-            Target::Stdout => {
-                let destination = Box::new(Stream::stdout().map_err(refused)?);
-                return Ok(OpenOutput { options: self, destination });
+        let opened: io::Result<Box<dyn Destination>> = match (&self.target, self.peer()) {
+            (Target::File(path), _) => match LogFile::open(path.clone(), self.rotation) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) => Err(error),
+            },
+            (_, Some(peer)) => {
+                let first = (connectors.first)(&peer).connect();
+                match first {
+                    Err(error) if when_full == WhenFull::Wait => Err(error),
+                    first => {
+                        let connect = (connectors.later)(&peer);
+                        Ok(Box::new(Socket::new(name.clone(), first, connect, self.framing())))
+                    }
+                }
             }
-            Target::File(path) => {
-                let file = LogFile::open(path.clone(), self.rotation).map_err(refused)?;
-                return Ok(OpenOutput { options: self, destination: Box::new(file) });
-            }
-            Target::UnixStream(path) => (Peer::UnixStream(path.clone()), Framing::Lines),
-            Target::UnixDatagram(path) => (Peer::UnixDatagram(path.clone()), Framing::Datagrams),
-            Target::Syslog(path) => (Peer::UnixDatagram(path.clone()), Framing::Syslog(header())),
-            Target::SyslogTcp { host, port } => {
-                let (host, port) = (host.clone(), *port);
-                (Peer::Tcp { host, port }, Framing::Counted(header()))
-            }
+            (_, None) => match Stream::stdout() {
+                Ok(stdout) => Ok(Box::new(stdout)),
+                Err(error) => Err(error),
+            },
         };
-        let (socket, error) = Socket::open(name.clone(), connector(&peer), framing);
-        match error {
-            Some(error) if when_full == WhenFull::Wait => Err(refused(error)),
-            _ => Ok(OpenOutput { options: self, destination: Box::new(socket) }),
+        match opened {
+            Ok(destination) => Ok(OpenOutput { options: self, destination }),
+            Err(source) => Err(OutputError::Open { name, source }),
         }
     }
+}
+
+/// Who makes connections: when outputs are opened, and later.
+#[derive(Clone, Copy)]
+pub(crate) struct Connectors<'a> {
+    pub(crate) first: &'a Connector,
+    pub(crate) later: &'a Connector,
 }
 
 /// An output that is open.
@@ -204,14 +229,15 @@ impl OpenOutput {
 ///
 /// # Errors
 ///
-/// If two have one target, or one cannot be opened.
+/// If two have one target, or one is a file that cannot be written; from a file also if one is a socket that nobody
+/// reads. Live, somebody may come later, as when the machine starts.
 pub(crate) fn open_all(
     outputs: Vec<OutputOptions>,
-    connector: &Connector,
+    connectors: Connectors<'_>,
     when_full: WhenFull,
 ) -> Result<Vec<OpenOutput>, OutputError> {
     check_targets(&outputs)?;
-    outputs.into_iter().map(|output| output.open(connector, when_full)).collect()
+    outputs.into_iter().map(|output| output.open(connectors, when_full)).collect()
 }
 
 /// Each target once.

@@ -133,6 +133,16 @@ impl Ring {
         Ok(true)
     }
 
+    /// Gives at most a batch of what is in the ring to `handle`, without waiting and whether or not the kernel has said
+    /// that there is something. Whether there was.
+    pub fn turn(&mut self, mut handle: impl FnMut(&[u8])) -> bool {
+        for number in 0..BATCH {
+            let Some(item) = self.ring.get_mut().next() else { return number > 0 };
+            handle(&item);
+        }
+        true
+    }
+
     /// Gives what is in the ring to `handle`, without waiting: all of it if nobody writes any more, and
     /// at most as many events as fit into the ring if somebody does.
     pub fn drain(&mut self, mut handle: impl FnMut(&[u8])) {

@@ -199,11 +199,9 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 /// If signals cannot be blocked, or netlink refuses.
 pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
     // Whoever stops tls-sniff by its name also reaches the guard, which must outlive it.
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
-        signals.add(signal);
-    }
-    signals.thread_block()?;
+    let signals =
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGABRT];
+    signals.into_iter().collect::<SigSet>().thread_block()?;
 
     let mut prepared = Prepared::new();
     for line in io::stdin().lock().lines() {

@@ -115,7 +115,15 @@ impl Connected {
 
     /// For another process.
     #[must_use]
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
+    pub fn into_fd(self) -> OwnedFd {
+        match self {
+            Self::UnixStream(stream) => stream.into(),
+            Self::UnixDatagram(socket) => socket.into(),
+            Self::Tcp(stream) => stream.into(),
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::UnixStream(stream) => stream.as_fd(),
             Self::UnixDatagram(socket) => socket.as_fd(),

@@ -178,28 +178,18 @@ impl Open {
         if path.metadata().is_ok_and(|it| it.file_type().is_fifo()) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe"));
         }
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
+        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         let len = if regular { metadata.len() } else { 0 };
         let begun = metadata.created().or_else(|_| metadata.modified());
         let begun = begun.unwrap_or_else(|_| SystemTime::now());
         let mut open = Self { file, regular, len, begun, dirty: false };
-        open.complete()?;
-        Ok(open)
-    }
-
-    /// Ends the last line, if whoever wrote it was stopped in the middle.
-    fn complete(&mut self) -> io::Result<()> {
-        let Some(last) = self.len.checked_sub(1) else { return Ok(()) };
-        let mut byte = [0];
-        self.file.seek(SeekFrom::Start(last))?;
-        self.file.read_exact(&mut byte)?;
-        if byte != *b"\n" {
-            self.file.write_all(b"\n")?;
-            self.len += 1;
+        if len > 0 && !ends_with_line(path) {
+            open.file.write_all(b"\n")?;
+            open.len += 1;
         }
-        Ok(())
+        Ok(open)
     }
 
     /// Appends whole lines.
@@ -245,6 +235,20 @@ impl Open {
         self.dirty = false;
         Ok(())
     }
+}
+
+/// Whether the last line of a file is whole: whoever wrote it may have been stopped in the middle. Behind the sandbox,
+/// which lets nobody read, it is taken for granted: what was renamed into place is whole.
+fn ends_with_line(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        let [byte] = byte;
+        Ok(byte)
+    };
+    last().map_or(true, |byte| byte == b'\n')
 }
 
 #[cfg(test)]

@@ -72,31 +72,32 @@ enum Sent {
 }
 
 impl Socket {
-    /// What `connect` connects to, called `name`, and why nobody is there, if so: it tries again when there is
-    /// something to send.
+    /// Begins with the connection `first`, and has others from `connect`. Why there is none is said, and tried again
+    /// when there is something to send.
     #[must_use]
-    pub fn open(
+    pub fn new(
         name: String,
+        first: io::Result<Connected>,
         connect: Box<dyn Connect>,
         framing: Framing,
-    ) -> (Self, Option<io::Error>) {
-        let (connected, error) = match connect.connect() {
-            Ok(connected) => (Some(connected), None),
-            Err(error) => (None, Some(error)),
-        };
-        let socket = Self {
+    ) -> Self {
+        let mut socket = Self {
             name,
             connect,
-            pause: error.is_some().then_some(FIRST_PAUSE),
-            connected,
+            connected: None,
             framing,
+            pause: None,
             said_gone: None,
             say_back: false,
             said_long: false,
             wire: Vec::new(),
             ends: Vec::new(),
         };
-        (socket, error)
+        match first {
+            Ok(connected) => socket.connected = Some(connected),
+            Err(error) => socket.lose(&error),
+        }
+        socket
     }
 
     /// Puts lines on the wire, and notes where each ends.
@@ -253,9 +254,13 @@ mod tests {
     use super::*;
     use crate::sink::destination::{Peer, directly};
 
-    fn stream(path: &Path) -> (Socket, Option<io::Error>) {
-        let peer = Peer::UnixStream(path.to_owned());
-        Socket::open("test".to_owned(), directly(&peer), Framing::Lines)
+    fn socket(peer: &Peer, framing: Framing) -> Socket {
+        let connect = directly(peer);
+        Socket::new("test".to_owned(), connect.connect(), connect, framing)
+    }
+
+    fn stream(path: &Path) -> Socket {
+        socket(&Peer::UnixStream(path.to_owned()), Framing::Lines)
     }
 
     #[test]
@@ -263,8 +268,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let control = Arc::new(Control::default());
-        let (mut socket, error) = stream(&path);
-        assert_eq!(error.unwrap().kind(), ErrorKind::NotFound);
+        let mut socket = stream(&path);
+        assert!(socket.connected.is_none());
         let late = thread::spawn({
             let (path, control) = (path.clone(), Arc::clone(&control));
             move || {
@@ -296,7 +301,7 @@ mod tests {
         let path = folder.path().join("socket");
         let control = Control::default();
         control.end();
-        let (mut socket, _) = stream(&path);
+        let mut socket = stream(&path);
         let lost = socket.write(b"one\ntwo\n", &control).unwrap();
         assert_eq!(lost, Lost { connection: 2, ..Lost::default() });
         // Somebody is there and does not read: what went into the socket counts as written.
@@ -312,10 +317,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let reader = UnixDatagram::bind(&path).unwrap();
-        let peer = Peer::UnixDatagram(path);
-        let name = "test".to_owned();
-        let (mut socket, error) = Socket::open(name, directly(&peer), Framing::Datagrams);
-        assert!(error.is_none());
+        let mut socket = socket(&Peer::UnixDatagram(path), Framing::Datagrams);
         let long = "x".repeat(1 << 20);
         let lines = format!("one\n{long}\ntwo\n");
         let lost = socket.write(lines.as_bytes(), &Control::default()).unwrap();
