@@ -30,6 +30,8 @@ mod metrics;
 mod outcomes;
 #[path = "live/output.rs"]
 mod output;
+#[path = "live/reload.rs"]
+mod reload;
 #[path = "live/replay.rs"]
 mod replay;
 #[path = "live/sandbox.rs"]
@@ -46,6 +48,8 @@ pub(crate) const TLS: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const ATTACHED: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("bpftool")];
+pub(crate) const RELOADED: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const DUMPED: &[Need] = &[
     Need::Root,
     Need::Tool("ip"),
@@ -147,6 +151,11 @@ fn main() -> ExitCode {
         test("killed_guard_is_made_up_for", ATTACHED, attach::guard_killed),
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
+        test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
+        test("filters_change_without_a_gap_by_clsact", RELOADED, || {
+            reload::swapped("tc", "clsact")
+        }),
+        test("filters_change_without_a_gap_by_xdp", RELOADED, || reload::swapped("xdp", "auto")),
         test("two_at_once_by_tcx", TLS, || attach::two_at_once("tcx")),
         test("two_at_once_by_clsact", TLS, || attach::two_at_once("clsact")),
         test("xdp_that_is_taken_is_named", NETWORK, attach::xdp_taken),

@@ -272,10 +272,17 @@ impl Cli {
     ///
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
-        let filter = self.filters.filter(&self.events())?;
+        let mut filter = self.filter_of_flags();
+        filter.networks.extend(self.filters.networks_of_file()?);
+        Ok(filter)
+    }
+
+    /// The same without the file of networks.
+    pub(crate) fn filter_of_flags(&self) -> PacketFilter {
+        let filter = self.filters.filter(&self.events());
         // What a handshake came to is only known of whole ones.
         let follows_handshakes = filter.follows_handshakes || !self.handshakes().is_empty();
-        Ok(PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter })
+        PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter }
     }
 
     /// Which handshakes are wanted.

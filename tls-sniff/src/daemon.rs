@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!  select ────────┼ SIGHUP ──► files of outputs are opened again
-//!                 ├ the attacher reports ──► names, an interface that is gone, counters
+//!                 ├ SIGHUP ──► files of outputs are opened again; the configuration is read again (reload)
+//!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
@@ -18,6 +18,7 @@
 mod losses;
 mod manager;
 mod reader;
+mod reload;
 mod scraping;
 
 use std::{
@@ -30,9 +31,11 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
+pub use self::reload::{Follow, Fresh};
 use self::{
     manager::Manager,
     reader::Reader,
+    reload::Reload,
     scraping::{Scraping, Step},
 };
 use crate::{
@@ -41,7 +44,7 @@ use crate::{
         protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{Hangup, ended, hangup, stop_signal},
+    ending::{ended, stop_signal},
     error::Error,
     metrics::Listening,
     notify::Notifier,
@@ -52,7 +55,6 @@ use crate::{
 };
 
 /// What a live run is told, beside what the attacher is.
-#[derive(Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
@@ -62,6 +64,8 @@ pub struct LiveOptions {
     pub sandbox: Strictness,
     /// The service manager.
     pub notifier: Notifier,
+    /// Makes the configuration's part for this process of its text; `None` if there is no configuration.
+    pub follow: Option<Follow>,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -72,7 +76,7 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let hangup = hangup(sinks.have_files())?;
+    let reload = Reload::new(options.follow, sinks.have_files())?;
     let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
@@ -89,7 +93,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let connector = Peers::of(&sinks.outputs).asking(connector);
+    let peers = Peers::of(&sinks.outputs);
+    let connector = peers.asking(connector);
     let sinks = sinks.open_with(connector, WhenFull::Drop)?;
     // All is open, and no thread has been started.
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
@@ -98,7 +103,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping, hangup, manager };
+    let mut live = Live { attacher, reader, ring, scraping, reload, manager, peers };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -118,8 +123,9 @@ struct Live {
     manager: Manager,
     /// If metrics are served.
     scraping: Option<Scraping>,
-    /// logrotate has renamed the files.
-    hangup: Hangup,
+    reload: Reload,
+    /// The outputs that the attacher connects.
+    peers: Peers,
 }
 
 impl Live {
@@ -149,7 +155,10 @@ impl Live {
         tokio::pin!(closed);
         loop {
             self.tell_manager();
-            let Self { attacher, ring, reader, scraping, hangup, manager } = self;
+            if self.reload.has_changed_outputs() {
+                closed.set(self.reader.pipeline.closed());
+            }
+            let Self { attacher, ring, reader, scraping, reload, manager, .. } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -162,7 +171,7 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = hangup.next() => reader.pipeline.reopen(),
+                () = reload.hangup() => self.hung_up(),
                 report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
@@ -205,6 +214,8 @@ impl Live {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
+            Report::Reloaded(text) => self.reloaded(&text),
+            Report::Refused(failure) => self.refused(&failure),
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
         }
     }

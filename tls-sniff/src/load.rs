@@ -32,8 +32,10 @@ use tls_sniff_common::{
 
 mod expression;
 mod rules;
+mod shared;
 
 use self::rules::Globals;
+pub use self::shared::SharedMaps;
 use crate::filter::{
     PacketFilter,
     expression::{Expression, ExpressionError},
@@ -143,6 +145,9 @@ pub enum LoadError {
     /// The object lacks a program or map of this build.
     #[error("the kernel object has no {0}: it belongs to another build")]
     Missing(&'static str),
+    /// A map has another type or size than the running programs have.
+    #[error("the kernel map {0} is not as the running programs have it")]
+    OtherMap(&'static str),
     /// A map could not be used.
     #[error("cannot use the kernel map {map}: {source}")]
     Map {
@@ -173,6 +178,9 @@ impl LoadError {
             }
             Self::Program { .. } => {
                 "please report it with `uname -r` and the output of -v, which holds the verifier's log"
+            }
+            Self::OtherMap(_) => {
+                "its size, --ring-bytes for one, is fixed while tls-sniff runs: restart it"
             }
             Self::Missing(_) => "rebuild it with `cargo xtask build-ebpf`",
             Self::Map { .. } => "please report it with `uname -r`",
@@ -231,6 +239,22 @@ const TC_PROGRAMS: [&str; 4] =
 ///
 /// See [`LoadError`].
 pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
+    load_with(options, None)
+}
+
+/// Loads programs that go on with what others know: in their place they lose nothing that both want.
+///
+/// The flow key must be that of the others. Of a handshake that is under way, rules for records that the others
+/// did not have are asked from the next record on.
+///
+/// # Errors
+///
+/// See [`LoadError`]; also if the maps have another size.
+pub fn load_beside(options: &LoadOptions, maps: &SharedMaps) -> Result<Programs, LoadError> {
+    load_with(options, Some(maps))
+}
+
+fn load_with(options: &LoadOptions, maps: Option<&SharedMaps>) -> Result<Programs, LoadError> {
     if !is_map_supported(MapType::RingBuf).unwrap_or(true) {
         return Err(LoadError::NoRingBuffer { release: kernel_release() });
     }
@@ -267,6 +291,9 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
     let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
     rules::fill(&mut ebpf, &rules)?;
+    if let Some(maps) = maps {
+        maps.put_into(&mut ebpf)?;
+    }
 
     let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };
     let tc = TC_PROGRAMS.into_iter().filter(|_| !options.tap);
@@ -359,6 +386,15 @@ impl Programs {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or(LoadError::Missing(name))
+    }
+
+    /// The maps that programs in the place of these go on with: before any of them is taken.
+    ///
+    /// # Errors
+    ///
+    /// If one is not there.
+    pub fn shared_maps(&self) -> Result<SharedMaps, LoadError> {
+        SharedMaps::of(&self.ebpf)
     }
 
     /// The ring buffer, for the process that reads it.

@@ -1,5 +1,7 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
+mod again;
+
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
@@ -19,7 +21,7 @@ use crate::{
     daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
-    filter::{explain::Explanation, expression::Expression},
+    filter::{PacketFilter, explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
     notify::Notifier,
@@ -35,8 +37,8 @@ const WRONG_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let invocation = Invocation::new(env::args_os().collect());
-    let cli = match invocation.read() {
-        Ok((cli, _)) => cli,
+    let (cli, text) = match invocation.read() {
+        Ok(read) => read,
         // clap prints help and usage errors itself, and exits with 0 or 2.
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
@@ -45,7 +47,7 @@ pub fn main() -> ExitCode {
         }
     };
     log::start(cli.log_level());
-    match run(cli) {
+    match run(cli, invocation, text) {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
@@ -61,7 +63,8 @@ fn failed(error: &Error) -> ExitCode {
     if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Error> {
+/// `text`: of the file that the invocation names, if it names one.
+fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<ExitCode, Error> {
     match &cli.inner {
         Some(Inner::Doctor(flags)) => return examine(flags),
         Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
@@ -70,7 +73,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Some(Inner::Completions { shell }) => {
             manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
-        None => watch(cli),
+        None => watch(&cli, invocation, text),
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -87,7 +90,7 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
     Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn watch(cli: Cli) -> Result<(), Error> {
+fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
     let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
@@ -106,16 +109,9 @@ fn watch(cli: Cli) -> Result<(), Error> {
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let sinks = Sinks { outputs, capture };
-    let pipeline = PipelineOptions {
-        events,
-        filter: filter.clone(),
-        handshakes,
-        count: cli.count,
-        dedup: !cli.no_dedup,
-        metrics: cli.metrics.options(),
-    };
+    let pipeline = pipeline_options(cli, filter.clone());
     let sandbox = cli.sandbox.strictness();
-    if let Some(path) = cli.read {
+    if let Some(path) = cli.read.clone() {
         // Not on the terminal that events go to, and not with --quiet.
         let progress = io::stderr().is_terminal()
             && !(io::stdout().is_terminal() && sinks.outputs.iter().any(is_stdout))
@@ -124,7 +120,36 @@ fn watch(cli: Cli) -> Result<(), Error> {
         let options = OfflineOptions { capture_len, expression, pipeline, progress, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let load = LoadOptions {
+    let notifier = Notifier::from_env();
+    let peers = Peers::of(&sinks.outputs);
+    // A configuration may come to have some.
+    let connect = (text.is_some() || !peers.is_empty()).then(|| peers.serving());
+    let reload = text.clone().map(|text| again::for_attacher(invocation.clone(), text, peers));
+    let load = load_options(cli, filter, expression);
+    let selection = Selection::of(&cli.interface);
+    // Before there is a runtime: it forks.
+    let its = attacher::Options { selection, attach, load, reload, connect };
+    let attacher = attacher::start(its)?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let follow = text.map(|text| again::for_daemon(invocation, text));
+    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox, follow };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn pipeline_options(cli: &Cli, filter: PacketFilter) -> PipelineOptions {
+    PipelineOptions {
+        events: cli.events(),
+        filter,
+        handshakes: cli.handshakes(),
+        count: cli.count,
+        dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
+    }
+}
+
+fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>) -> LoadOptions {
+    let attach = cli.attach_options();
+    LoadOptions {
         capture_len: cli.payload_bytes,
         snaplen: cli.capture.snaplen(),
         filter,
@@ -133,15 +158,7 @@ fn watch(cli: Cli) -> Result<(), Error> {
         xdp: attach.ingress == attach::IngressHook::Xdp,
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
-    };
-    let notifier = Notifier::from_env();
-    let selection = Selection::of(&cli.interface);
-    // Before there is a runtime: it forks.
-    let connect = Peers::of(&sinks.outputs).serving();
-    let attacher = attacher::start(attacher::Options { selection, attach, load, connect })?;
-    let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox };
-    runtime()?.block_on(daemon::run(attacher, options, sinks))
+    }
 }
 
 fn is_stdout(output: &OutputOptions) -> bool {

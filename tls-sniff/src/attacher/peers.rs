@@ -11,7 +11,8 @@ use crate::sink::{
     open::OutputOptions,
 };
 
-/// A list that both processes have; each of them replaces its own.
+/// A list that both processes have, in the same order: each of them adds to its own what a reload brings, and nothing
+/// is taken out, so that a number means the same to both at any time.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<Mutex<Vec<Peer>>>);
 
@@ -20,31 +21,39 @@ impl Peers {
     #[must_use]
     pub fn of(outputs: &[OutputOptions]) -> Self {
         let peers = Self::default();
-        peers.replace(outputs);
+        peers.add(outputs);
         peers
     }
 
-    /// Those of `outputs` from now on: after a reload, in both processes before the outputs are opened.
-    pub fn replace(&self, outputs: &[OutputOptions]) {
-        *self.list() = outputs.iter().filter_map(OutputOptions::peer).collect();
+    /// Also those of `outputs`: after a reload, in both processes before the outputs are opened.
+    pub fn add(&self, outputs: &[OutputOptions]) {
+        let mut list = self.list();
+        for peer in outputs.iter().filter_map(OutputOptions::peer) {
+            if !list.contains(&peer) {
+                list.push(peer);
+            }
+        }
+    }
+
+    /// Whether no output is a socket.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list().is_empty()
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the attacher: how it connects. `None` if no output is a socket.
+    /// For the attacher: how it connects.
     #[must_use]
-    pub fn serving(&self) -> Option<Connect> {
-        if self.list().is_empty() {
-            return None;
-        }
+    pub fn serving(&self) -> Connect {
         let peers = self.clone();
-        Some(Box::new(move |number| {
+        Box::new(move |number| {
             let peer = peers.list().get(number).cloned();
             let unknown = || io::Error::other("the configuration has no such output");
             destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
-        }))
+        })
     }
 
     /// For the daemon: how outputs are connected by the attacher.

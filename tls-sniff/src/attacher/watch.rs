@@ -1,7 +1,7 @@
 //! The attacher's work: load, attach, follow the interfaces, answer the daemon.
 //!
 //! ```text
-//!          ┌ the daemon asks, or has ended ──► counters | detach, and the end
+//!          ┌ the daemon asks, or has ended ──► counters | new programs | detach, and the end
 //!  select ─┤
 //!          └ link change ──► compare interfaces with what is attached
 //! ```
@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 use super::{
     Options, Selection, connector, process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
+    reload::{self, Reloader},
 };
 use crate::{
     attach::Attacher,
@@ -44,14 +45,25 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
     options.selection.check(&found)?;
     let sees_twice = options.selection.sees_twice(&found);
 
-    let (mut programs, loaded) = load(options.load, sees_twice)?;
+    let asked_ring_len = options.load.ring_len;
+    let load_options = with_room(options.load);
+    let (mut programs, loaded) = load(&load_options, sees_twice)?;
     let ring = programs.ring_fd()?.try_clone_to_owned().map_err(unheard)?;
     daemon.send(&Report::Loaded(loaded), Some(&ring)).await.map_err(unheard)?;
     drop(ring);
+    let reloader = Reloader::new(
+        options.reload,
+        options.selection.clone(),
+        options.attach,
+        asked_ring_len,
+        load_options,
+        programs.shared_maps()?,
+    );
     let counters = programs.take_counters()?;
     let mut watch = Watch {
         daemon,
         selection: options.selection,
+        reloader,
         attacher: Attacher::new(programs, options.attach),
         named: BTreeMap::new(),
         refused: BTreeMap::new(),
@@ -64,17 +76,21 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
     Ok(())
 }
 
-fn load(mut options: LoadOptions, sees_twice: bool) -> Result<(Programs, Loaded), Error> {
-    let least = options.least_ring_len();
-    if options.ring_len < least {
-        let asked = options.ring_len;
+/// With a ring that holds two of the largest events.
+fn with_room(mut options: LoadOptions) -> LoadOptions {
+    let (asked, least) = (options.ring_len, options.least_ring_len());
+    if asked < least {
         tracing::warn!(
             "--ring-bytes {asked} has no room for two of the largest events; it is {least} now"
         );
         options.ring_len = least;
     }
+    options
+}
+
+fn load(options: &LoadOptions, sees_twice: bool) -> Result<(Programs, Loaded), Error> {
     #[cfg_attr(not(feature = "kernel-log"), expect(unused_mut, reason = "for the feature"))]
-    let mut programs = load::load(&options)?;
+    let mut programs = load::load(options)?;
     #[cfg(feature = "kernel-log")]
     crate::kernel_log::forward(&mut programs);
     let packets = options.snaplen > 0;
@@ -90,18 +106,22 @@ fn unheard(source: io::Error) -> Error {
     Error::Process { what: "talk to the daemon", source }
 }
 
-/// What the daemon asks for.
+/// How it goes on behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing that ends the run.
+    /// As before.
     Watch,
-    /// The end, and the last counters.
+    /// With new programs.
+    Reload,
+    /// With those of before the last reload.
+    Undo,
+    /// With the end, and the last counters.
     Detach,
-    /// Nothing any more: it has ended.
+    /// With the end: the daemon has ended.
     End,
 }
 
-/// Answers one request.
+/// Answers what is answered at once.
 async fn answer(
     request: Option<Request>,
     daemon: &Daemon,
@@ -110,6 +130,8 @@ async fn answer(
     match request {
         None => Ok(Next::End),
         Some(Request::Detach) => Ok(Next::Detach),
+        Some(Request::Reload) => Ok(Next::Reload),
+        Some(Request::Undo) => Ok(Next::Undo),
         Some(Request::Counters) => {
             let report = Report::Counters(read(counters));
             daemon.send(&report, None).await.map_err(unheard)?;
@@ -127,6 +149,7 @@ async fn asked(daemon: &Daemon) -> Result<Option<Request>, Error> {
 struct Watch<'a> {
     daemon: &'a Daemon,
     selection: Selection,
+    reloader: Reloader,
     attacher: Attacher,
     /// The names that the daemon knows.
     named: BTreeMap<u32, String>,
@@ -152,8 +175,11 @@ impl Watch<'_> {
                 tokio::select! {
                     biased;
                     request = asked(daemon) => {
-                        let next = answer(request?, daemon, counters).await?;
-                        if next != Next::Watch { return Ok(next) }
+                        match answer(request?, daemon, counters).await? {
+                            // The daemon asks for that once it has heard that all is attached.
+                            Next::Watch | Next::Reload | Next::Undo => {}
+                            end => return Ok(end),
+                        }
                     }
                     attached = &mut first => break attached?,
                 }
@@ -171,11 +197,34 @@ impl Watch<'_> {
             tokio::select! {
                 biased;
                 request = asked(daemon) => {
-                    let next = answer(request?, daemon, counters).await?;
-                    if next != Next::Watch { return Ok(next) }
+                    match answer(request?, daemon, counters).await? {
+                        Next::Watch => {}
+                        Next::Reload => {
+                            let reloaded = self.reloader.reload(&mut self.attacher);
+                            self.tell_reloaded(reloaded).await?;
+                        }
+                        Next::Undo => {
+                            let undone = self.reloader.undo(&mut self.attacher);
+                            self.tell_reloaded(undone).await?;
+                        }
+                        end => return Ok(end),
+                    }
                 }
                 () = interfaces.changed() => self.reconcile(interfaces).await?,
             }
+        }
+    }
+
+    async fn tell_reloaded(&self, reloaded: Result<String, Error>) -> Result<(), Error> {
+        let text = reloaded.and_then(|text| {
+            reload::file_of(&text).map_err(|source| Error::Process { what: "hand over", source })
+        });
+        match text {
+            Ok(text) => {
+                let report = Report::Reloaded(String::new());
+                self.daemon.send(&report, Some(&text)).await.map_err(unheard)
+            }
+            Err(error) => self.tell(&Report::Refused(Failure::of(&error))).await,
         }
     }
 

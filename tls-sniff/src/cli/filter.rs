@@ -89,24 +89,25 @@ enum Which {
 }
 
 impl FilterFlags {
-    /// The filter of the flags.
+    /// What the file of networks has, if there is one.
     ///
     /// # Errors
     ///
-    /// If the file of networks cannot be read, or has a line that is no network.
-    pub(crate) fn filter(&self, events: &[EventKind]) -> Result<PacketFilter, Error> {
-        let mut networks = [&self.host[..], &self.net[..]].concat();
-        if let Some(path) = &self.net_file {
-            networks.extend(networks_of(path)?);
-        }
-        Ok(PacketFilter {
+    /// If it cannot be read, or has a line that is no network.
+    pub(crate) fn networks_of_file(&self) -> Result<Vec<EndRule<Network>>, Error> {
+        self.net_file.as_ref().map_or_else(|| Ok(Vec::new()), networks_of)
+    }
+
+    /// The filter of the flags, without the file of networks.
+    pub(crate) fn filter(&self, events: &[EventKind]) -> PacketFilter {
+        PacketFilter {
             direction: match self.direction {
                 Which::In => Some(Direction::Ingress),
                 Which::Out => Some(Direction::Egress),
                 Which::Inout => None,
             },
             ports: self.port.clone(),
-            networks,
+            networks: [&self.host[..], &self.net[..]].concat(),
             vlans: self.vlan.clone(),
             sample: self.sample.map(|Sample(n)| n),
             tcp: self.tcp.clone(),
@@ -118,7 +119,7 @@ impl FilterFlags {
             follows_handshakes: events.contains(&EventKind::Handshake),
             application_data: events.contains(&EventKind::ApplicationData),
             ..PacketFilter::default()
-        })
+        }
     }
 
     /// The words of the expression as one text, empty without any.

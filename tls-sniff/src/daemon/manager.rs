@@ -71,6 +71,16 @@ impl Manager {
         self.tell(reader, Instant::now());
     }
 
+    /// Another configuration is being read.
+    pub(super) fn reloading(&mut self) {
+        self.notifier.reloading();
+    }
+
+    /// It is in force, or refused.
+    pub(super) fn reloaded(&mut self) {
+        self.notifier.ready();
+    }
+
     /// The end has begun.
     pub(super) fn stopping(&mut self) {
         self.notifier.stopping();
