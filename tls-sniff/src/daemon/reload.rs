@@ -41,9 +41,12 @@ pub struct Fresh {
 pub struct Follow {
     /// The text of what is in force.
     pub text: String,
-    /// What this and another text of it come to.
-    pub read: Box<dyn Fn(&str, &str) -> Result<Fresh, Error>>,
+    /// What is to be in force instead.
+    pub read: Read,
 }
+
+/// Makes of the text in force and another one what that asks for.
+pub type Read = Box<dyn Fn(&str, &str) -> Result<Fresh, Error>>;
 
 /// Where a reload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
