@@ -272,14 +272,14 @@ impl Cli {
     ///
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
-        let mut filter = self.filter_of_flags();
-        filter.networks.extend(self.filters.networks_of_file()?);
+        let mut filter = self.filter_of_records();
+        filter.networks = self.filters.networks()?;
         Ok(filter)
     }
 
-    /// The same without the file of networks.
-    pub(crate) fn filter_of_flags(&self) -> PacketFilter {
-        let filter = self.filters.filter(&self.events());
+    /// The same without the networks, of which user space asks nothing in a live run: they may be those of a file.
+    pub(crate) fn filter_of_records(&self) -> PacketFilter {
+        let filter = self.filters.filter_of_records(&self.events());
         // What a handshake came to is only known of whole ones.
         let follows_handshakes = filter.follows_handshakes || !self.handshakes().is_empty();
         PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter }

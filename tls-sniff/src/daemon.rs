@@ -31,7 +31,7 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
-pub use self::reload::{Follow, Fresh};
+pub use self::reload::{Follow, Fresh, Read};
 use self::{
     manager::Manager,
     reader::Reader,

@@ -122,13 +122,11 @@ fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), 
     }
     let notifier = Notifier::from_env();
     let peers = Peers::of(&sinks.outputs);
-    // A configuration may come to have some.
-    let connect = (text.is_some() || !peers.is_empty()).then(|| peers.serving());
-    let reload = text.clone().map(|text| again::for_attacher(invocation.clone(), text, peers));
+    let reload = text.clone().map(|text| again::for_attacher(invocation.clone(), text));
     let load = load_options(cli, filter, expression);
     let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
-    let its = attacher::Options { selection, attach, load, reload, connect };
+    let its = attacher::Options { selection, attach, load, reload, peers };
     let attacher = attacher::start(its)?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
     let follow = text.map(|text| again::for_daemon(invocation, text));

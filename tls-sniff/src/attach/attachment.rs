@@ -77,7 +77,7 @@ impl Attachment {
                     None,
                 );
                 filter
-                    .map_err(|source| ProgramError::IOError(source))
+                    .map_err(ProgramError::IOError)
                     .and_then(|filter| program.attach_to_link(filter))
                     .and_then(|id| program.take_link(id))
                     .map(mem::forget)

@@ -15,9 +15,9 @@
 //! ```
 //!
 //! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, for the
-//! configuration to be read again, and for a connection to an output that it names, by its number. Nothing else is understood, nothing that the
-//! daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]). The daemon believes the
-//! attacher, which hears nobody but the kernel, the configuration and the daemon.
+//! configuration to be read again, and for a connection to an output that it names, by its number. Nothing else is
+//! understood, nothing that the daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]).
+//! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon.
 //!
 //! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
 //! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is
@@ -61,8 +61,8 @@ pub struct Options {
     pub load: LoadOptions,
     /// Reads the configuration again; `None` if there is none.
     pub reload: Option<Reload>,
-    /// Connects outputs anew; `None` if none is a socket.
-    pub connect: Option<Connect>,
+    /// The outputs that are sockets: it connects them anew.
+    pub peers: Peers,
 }
 
 /// Starts the attacher. Only while this process has one thread, and no file open that another process must not have.

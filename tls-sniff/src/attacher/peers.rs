@@ -11,8 +11,8 @@ use crate::sink::{
     open::OutputOptions,
 };
 
-/// A list that both processes have, in the same order: each of them adds to its own what a reload brings, and nothing
-/// is taken out, so that a number means the same to both at any time.
+/// A list that both processes have. Both add to it what a reload brings, in the same order, and nothing is taken out of
+/// it: a number means the same peer in both, whenever the other one gets to it.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<Mutex<Vec<Peer>>>);
 
@@ -25,7 +25,7 @@ impl Peers {
         peers
     }
 
-    /// Also those of `outputs`: after a reload, in both processes before the outputs are opened.
+    /// Those of `outputs` as well: after a reload, in both processes before the outputs are opened.
     pub fn add(&self, outputs: &[OutputOptions]) {
         let mut list = self.list();
         for peer in outputs.iter().filter_map(OutputOptions::peer) {
@@ -35,25 +35,22 @@ impl Peers {
         }
     }
 
-    /// Whether no output is a socket.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list().is_empty()
-    }
-
     fn list(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the attacher: how it connects.
+    /// For the attacher: how it connects. `None` if no output is a socket.
     #[must_use]
-    pub fn serving(&self) -> Connect {
+    pub fn serving(&self) -> Option<Connect> {
+        if self.list().is_empty() {
+            return None;
+        }
         let peers = self.clone();
-        Box::new(move |number| {
+        Some(Box::new(move |number| {
             let peer = peers.list().get(number).cloned();
             let unknown = || io::Error::other("the configuration has no such output");
             destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
-        })
+        }))
     }
 
     /// For the daemon: how outputs are connected by the attacher.

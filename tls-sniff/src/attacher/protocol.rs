@@ -99,7 +99,7 @@ pub struct Failure {
 
 impl Failure {
     /// An error, cut where it would not fit into a report.
-    pub(super) fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         Self {
             line: error.to_string().chars().take(MAX_LINE).collect(),
             hint: error.hint().map(str::to_owned),

@@ -7,7 +7,6 @@ use std::{
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-
 use tracing::Level;
 
 use super::{Peers, Selection};
@@ -29,8 +28,6 @@ pub struct Reload {
     pub text: String,
     /// The way to what is to run instead.
     pub read: Read,
-    /// Those of the connections that are made for the daemon.
-    pub peers: Peers,
 }
 
 /// A configuration as it is now.
@@ -43,7 +40,7 @@ pub struct Fresh {
     pub attach: AttachOptions,
     /// Kernel programs; their flow key is not asked for.
     pub load: LoadOptions,
-    /// Outputs, some of which may be connected here.
+    /// Outputs.
     pub outputs: Vec<OutputOptions>,
     /// Which messages are logged.
     pub log_level: Level,
@@ -60,6 +57,7 @@ pub(super) struct Reloader {
     asked_ring_len: u32,
     load: LoadOptions,
     maps: SharedMaps,
+    peers: Peers,
 }
 
 impl Reloader {
@@ -71,8 +69,9 @@ impl Reloader {
         asked_ring_len: u32,
         load: LoadOptions,
         maps: SharedMaps,
+        peers: Peers,
     ) -> Self {
-        Self { reload, before: None, selection, attach, asked_ring_len, load, maps }
+        Self { reload, before: None, selection, attach, asked_ring_len, load, maps, peers }
     }
 
     /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
@@ -88,14 +87,13 @@ impl Reloader {
     }
 
     fn swap(&mut self, text: Option<String>, attacher: &mut Attacher) -> Result<String, Error> {
-        let Reload { text: old, read, peers } =
-            self.reload.as_ref().ok_or(Error::NoConfiguration)?;
+        let Reload { text: old, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
         let fresh = read(old, text)?;
         let load = self.loadable(&fresh)?;
         attacher.swap(load_beside(&load, &self.maps)?)?;
-        peers.add(&fresh.outputs);
-        log::set_level(fresh.log_level);
         self.load = load;
+        self.peers.add(&fresh.outputs);
+        log::set_level(fresh.log_level);
         if let Some(reload) = &mut self.reload {
             self.before = Some(std::mem::replace(&mut reload.text, fresh.text.clone()));
         }

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use super::{
-    Options, Selection, connector, process,
+    Options, Peers, Selection, connector, process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
     reload::{self, Reloader},
 };
@@ -58,17 +58,20 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
         asked_ring_len,
         load_options,
         programs.shared_maps()?,
+        options.peers.clone(),
     );
     let counters = programs.take_counters()?;
     let mut watch = Watch {
         daemon,
         selection: options.selection,
         reloader,
+        peers: options.peers,
+        connector: Some(connector),
         attacher: Attacher::new(programs, options.attach),
         named: BTreeMap::new(),
         refused: BTreeMap::new(),
     };
-    let lived = watch.live(&found, &mut interfaces, &counters, connector, options.connect).await;
+    let lived = watch.live(&found, &mut interfaces, &counters).await;
     watch.attacher.detach_all();
     if lived? == Next::Detach {
         daemon.send(&Report::Detached(read(&counters)), None).await.map_err(unheard)?;
@@ -150,6 +153,9 @@ struct Watch<'a> {
     daemon: &'a Daemon,
     selection: Selection,
     reloader: Reloader,
+    peers: Peers,
+    /// Until a thread has it.
+    connector: Option<OwnedFd>,
     attacher: Attacher,
     /// The names that the daemon knows.
     named: BTreeMap<u32, String>,
@@ -164,8 +170,6 @@ impl Watch<'_> {
         found: &[Interface],
         interfaces: &mut Interfaces,
         counters: &KernelCounters,
-        connector: OwnedFd,
-        connect: Option<super::Connect>,
     ) -> Result<Next, Error> {
         let daemon = self.daemon;
         {
@@ -188,10 +192,7 @@ impl Watch<'_> {
         if let Err(error) = process::confine() {
             tracing::warn!("the attacher process keeps more capabilities than it needs: {error}");
         }
-        if let Some(connect) = connect {
-            let serving = connector::serve(connector, connect);
-            serving.map_err(|source| Error::Process { what: "start a thread", source })?;
-        }
+        self.serve_outputs()?;
         self.tell(&Report::Watching).await?;
         loop {
             tokio::select! {
@@ -199,10 +200,7 @@ impl Watch<'_> {
                 request = asked(daemon) => {
                     match answer(request?, daemon, counters).await? {
                         Next::Watch => {}
-                        Next::Reload => {
-                            let reloaded = self.reloader.reload(&mut self.attacher);
-                            self.tell_reloaded(reloaded).await?;
-                        }
+                        Next::Reload => self.reload().await?,
                         Next::Undo => {
                             let undone = self.reloader.undo(&mut self.attacher);
                             self.tell_reloaded(undone).await?;
@@ -213,6 +211,27 @@ impl Watch<'_> {
                 () = interfaces.changed() => self.reconcile(interfaces).await?,
             }
         }
+    }
+
+    /// Connects outputs from now on, on a thread, if there are any that are sockets.
+    fn serve_outputs(&mut self) -> Result<(), Error> {
+        if let Some(connect) = self.peers.serving()
+            && let Some(socket) = self.connector.take()
+        {
+            connector::serve(socket, connect)
+                .map_err(|source| Error::Process { what: "start a thread", source })?;
+        }
+        Ok(())
+    }
+
+    async fn reload(&mut self) -> Result<(), Error> {
+        let mut reloaded = self.reloader.reload(&mut self.attacher);
+        if reloaded.is_ok()
+            && let Err(error) = self.serve_outputs()
+        {
+            reloaded = self.reloader.undo(&mut self.attacher).and(Err(error));
+        }
+        self.tell_reloaded(reloaded).await
     }
 
     async fn tell_reloaded(&self, reloaded: Result<String, Error>) -> Result<(), Error> {

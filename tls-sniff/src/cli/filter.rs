@@ -89,17 +89,21 @@ enum Which {
 }
 
 impl FilterFlags {
-    /// What the file of networks has, if there is one.
+    /// Whose packets are wanted.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or has a line that is no network.
-    pub(crate) fn networks_of_file(&self) -> Result<Vec<EndRule<Network>>, Error> {
-        self.net_file.as_ref().map_or_else(|| Ok(Vec::new()), networks_of)
+    /// If the file of networks cannot be read, or has a line that is no network.
+    pub(crate) fn networks(&self) -> Result<Vec<EndRule<Network>>, Error> {
+        let mut networks = [&self.host[..], &self.net[..]].concat();
+        if let Some(path) = &self.net_file {
+            networks.extend(networks_of(path)?);
+        }
+        Ok(networks)
     }
 
-    /// The filter of the flags, without the file of networks.
-    pub(crate) fn filter(&self, events: &[EventKind]) -> PacketFilter {
+    /// The filter of the flags but for the networks.
+    pub(crate) fn filter_of_records(&self, events: &[EventKind]) -> PacketFilter {
         PacketFilter {
             direction: match self.direction {
                 Which::In => Some(Direction::Ingress),
@@ -107,7 +111,6 @@ impl FilterFlags {
                 Which::Inout => None,
             },
             ports: self.port.clone(),
-            networks: [&self.host[..], &self.net[..]].concat(),
             vlans: self.vlan.clone(),
             sample: self.sample.map(|Sample(n)| n),
             tcp: self.tcp.clone(),

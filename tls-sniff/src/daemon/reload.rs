@@ -92,11 +92,13 @@ impl Reload {
 impl Live {
     /// SIGHUP has come.
     pub(super) fn hung_up(&mut self) {
+        self.manager.reloading();
         self.reader.pipeline.reopen();
         if self.reload.follow.is_some() {
-            self.manager.reloading();
             self.reload.stage = Stage::Asked;
             self.attacher.ask(Request::Reload);
+        } else {
+            self.over();
         }
     }
 

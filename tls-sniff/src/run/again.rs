@@ -7,13 +7,13 @@ use std::{
 
 use super::{load_options, pipeline_options};
 use crate::{
-    attacher::{self, Peers, Selection},
+    attacher::{self, Selection},
     config::Invocation,
     daemon,
 };
 
-/// For the attacher, which reads the file: interfaces, hooks, programs. `peers`: those of the connections that it makes.
-pub(super) fn for_attacher(invocation: Invocation, text: String, peers: Peers) -> attacher::Reload {
+/// For the attacher, which reads the file: interfaces, hooks, programs, connections.
+pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Reload {
     let read = move |old: &str, text: Option<String>| {
         let text = match text {
             Some(text) => text,
@@ -29,7 +29,7 @@ pub(super) fn for_attacher(invocation: Invocation, text: String, peers: Peers) -
             text,
         })
     };
-    attacher::Reload { text, read: Box::new(read), peers }
+    attacher::Reload { text, read: Box::new(read) }
 }
 
 /// For the daemon, which is given the text: events, outputs.
@@ -40,7 +40,7 @@ pub(super) fn for_daemon(invocation: Invocation, text: String) -> daemon::Follow
         let cli = reload.cli;
         Ok(daemon::Fresh {
             // The kernel knows the networks, and here no file can be read.
-            pipeline: pipeline_options(&cli, cli.filter_of_flags()),
+            pipeline: pipeline_options(&cli, cli.filter_of_records()),
             outputs: cli.outputs(terminal),
             stats_interval: cli.stats_interval.map(Duration::from_secs),
             log_level: cli.log_level(),
