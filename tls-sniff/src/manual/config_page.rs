@@ -19,7 +19,8 @@ const DESCRIPTION: &[&str] = &[
      `tls-sniff check-config` tells them all, or what the file selects; its exit status is that of a start: 0 if \
      the file is valid, 2 if not, 1 if it cannot be read.",
     "On SIGHUP the file is read again. Keys that need a restart must be as they were; all others take effect \
-     without detaching. A file that is refused changes nothing.",
+     without detaching. A file that is refused changes nothing. In the sandbox a new file can be an output only in a \
+     directory where one was at the start.",
 ];
 
 const OUTPUTS: &[&str] = &[
