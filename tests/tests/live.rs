@@ -14,6 +14,8 @@ mod attach;
 mod backpressure;
 #[path = "live/captures.rs"]
 mod captures;
+#[path = "live/configuration.rs"]
+mod configuration;
 #[path = "live/dedup.rs"]
 mod dedup;
 #[path = "live/doctor.rs"]
@@ -153,6 +155,7 @@ fn main() -> ExitCode {
         test("killed_guard_is_made_up_for", ATTACHED, attach::guard_killed),
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
+        test("a_changed_configuration_is_followed_or_refused", NETWORK, configuration::followed),
         test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
         test("filters_change_without_a_gap_by_clsact", RELOADED, || {
             reload::swapped("tc", "clsact")
