@@ -8,7 +8,7 @@
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
-//!                                                         tls: what the bytes mean
+//!                                                         tls: what the bytes mean      metrics: handshakes
 //! ```
 //!
 //! No stage imports a later one, and only `load`, `attach` and `source::ring` know aya.

@@ -309,8 +309,8 @@ impl Pipeline {
 
     /// Other filters and outputs from now on. Outputs whose target stays keep their queues and counters; one that is no
     /// longer asked for gets what it has. What waits for the filters' answer goes to the outputs that it was made for, in
-    /// their form of then; [`Selection::reload`] says by which rules. Neither `-c` nor whether packets are told once
-    /// changes, nor what is known of handshakes in progress: an event may lack what nobody asked for before.
+    /// their form of then; [`Selection::reload`] says by which rules. `-c`, whether packets are told once, and metrics do
+    /// not change, nor what is known of handshakes in progress: an event may lack what nobody asked for before.
     ///
     /// [`Pipeline::closed`] is to be asked again.
     ///
@@ -328,8 +328,9 @@ impl Pipeline {
         let PipelineOptions { handshakes, filter, .. } = &options;
         outlets.selection.reload(handshakes.clone(), filter.scope, &mut released);
         outlets.release(released);
-        let PipelineOptions { count, dedup, .. } = outlets.options;
-        outlets.options = PipelineOptions { count, dedup, ..options };
+        let PipelineOptions { count, dedup, metrics, .. } = &mut outlets.options;
+        let (count, dedup, metrics) = (*count, *dedup, metrics.take());
+        outlets.options = PipelineOptions { count, dedup, metrics, ..options };
         let kinds = kinds(&outlets.options, &outlets.selection, outlets.recorder.is_some());
         sessions.ask_for(kinds, outlets.options.application_data());
         Ok(())
