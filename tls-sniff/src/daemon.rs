@@ -242,6 +242,9 @@ impl Live {
     /// The end of a reload, and what was wrong with it.
     fn reloaded(&mut self, outcome: Result<(), Failure>) {
         self.reload.end();
+        if let Some(scraping) = &mut self.scraping {
+            scraping.reloaded(outcome.is_ok());
+        }
         match outcome {
             Ok(()) => tracing::info!("the configuration was read again"),
             Err(failure) => {
