@@ -23,6 +23,8 @@ pub enum Need {
     Root,
     /// A program on PATH or in one of the system folders.
     Tool(&'static str),
+    /// Namespaces and mounts in which a systemd boots, see [`crate::systemd`].
+    Systemd,
     /// The folder of captures beside the repository, see [`corpus`].
     Corpus,
 }
@@ -37,6 +39,7 @@ impl Need {
             Need::Tool(name) => {
                 tool(name).is_none().then(|| format!("needs the program {name}, not on PATH"))
             }
+            Need::Systemd => crate::systemd::missing(),
             Need::Corpus => corpus().is_none().then(|| {
                 "needs the corpus: no folder ../shared/corpus beside the repository and none \
                  named by TLS_SNIFF_CORPUS"

@@ -18,7 +18,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{need::command, netns::Namespace, poll, process::Process};
+use crate::{
+    need::command,
+    netns::Namespace,
+    poll,
+    process::Process,
+};
 
 /// How long booting may take.
 const BOOT: Duration = Duration::from_secs(30);
@@ -34,6 +39,32 @@ const REMOVE_CGROUPS: &str = r#"
         [ "$folder" = "$1" ] || [ ! -d "/proc/$pid" ] || continue
         [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} +
     done"#;
+
+/// Makes one of each kind of namespace and mount that [`BOOT_SCRIPT`] makes.
+const TRY: &str = r#"
+    mount -t tmpfs tsn "$1" && mkdir "$1/upper" "$1/work" "$1/root" "$1/cgroup" &&
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root" &&
+    mount -t proc proc "$1/root/proc" && mount -t cgroup2 cgroup2 "$1/cgroup" && mount -t devpts devpts "$1/cgroup""#;
+
+/// Why no machine can be booted here; `None` if one can.
+pub fn missing() -> Option<String> {
+    let systemd = Path::new("/lib/systemd/systemd");
+    if !systemd.exists() {
+        return Some("needs systemd: no /lib/systemd/systemd".to_owned());
+    }
+    let folder = match tempfile::tempdir() {
+        Ok(folder) => folder,
+        Err(error) => return Some(format!("needs a folder for a systemd: {error}")),
+    };
+    let mut unshare = command("unshare");
+    unshare.args(["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]);
+    let why = match unshare.args(["sh", "-c", TRY, "sh"]).arg(folder.path()).output() {
+        Ok(output) if output.status.success() => return None,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("needs namespaces and mounts for a systemd: {why}"))
+}
 
 /// A running machine.
 pub struct Machine {

@@ -26,6 +26,7 @@ const PACKAGED: &[Need] = &[
 const MACHINE: &[Need] = &[
     Need::Root,
     Need::Tool("bpftool"),
+    Need::Tool("curl"),
     Need::Tool("dpkg-deb"),
     Need::Tool("dpkg-shlibdeps"),
     Need::Tool("ip"),
@@ -35,6 +36,7 @@ const MACHINE: &[Need] = &[
     Need::Tool("openssl"),
     Need::Tool("ss"),
     Need::Tool("strip"),
+    Need::Systemd,
     Need::Tool("systemctl"),
     Need::Tool("tc"),
     Need::Tool("unshare"),

@@ -82,14 +82,21 @@ pub(crate) fn compare(truth: &Truth, events: &[Value]) -> Result<Compared> {
         let more = events.len().saturating_sub(outcomes.len());
         compared.missing.extend(std::iter::repeat_n(*port, fewer));
         compared.extra.extend(std::iter::repeat_n(*port, more));
-        for (outcome, event) in outcomes.iter().zip(&events) {
-            let told = event["outcome"].as_str().unwrap_or("?");
-            // A client whose connection broke cannot tell how far it came.
-            if told == wanted(outcome) || outcome == "broken" {
-                compared.agreed += 1;
-            } else {
-                compared.otherwise.push(format!("{port}: {outcome}, told {event}"));
+        // A port comes again, and the lines of the clients are in the order of their ends.
+        let mut left: Vec<&str> =
+            events.iter().filter_map(|event| event["outcome"].as_str()).collect();
+        let mut unmatched = Vec::new();
+        for outcome in outcomes {
+            match left.iter().position(|told| *told == wanted(outcome)) {
+                Some(at) => drop(left.swap_remove(at)),
+                // A client whose connection broke cannot tell how far it came.
+                None if outcome == "broken" => {}
+                None => unmatched.push(outcome),
             }
+        }
+        compared.agreed += outcomes.len() - fewer - unmatched.len().saturating_sub(fewer);
+        if unmatched.len() > fewer {
+            compared.otherwise.push(format!("{port}: {unmatched:?}, told {events:?}"));
         }
     }
     compared.extra.extend(told.into_iter().flat_map(|(port, events)| vec![port; events.len()]));
