@@ -23,7 +23,7 @@ use tls_sniff_tests::{
 
 use crate::handshakes::NAME;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 const PORT: u16 = 443;
 const METRICS: &str = "127.0.0.1:9921";
 const PROMETHEUS: &str = "127.0.0.1:9090";
