@@ -113,7 +113,7 @@ impl Live {
                         if changed.is_empty() { "nothing".into() } else { changed.join(", ") };
                     tracing::info!("the configuration was read again; changed: {changed}");
                     if let Some(scraping) = &mut self.scraping {
-                        scraping.configuration.reloaded();
+                        scraping.reloaded(true);
                     }
                     self.over();
                 }
@@ -156,7 +156,7 @@ impl Live {
     fn stays(&mut self) {
         tracing::warn!("the configuration stays as it was");
         if let Some(scraping) = &mut self.scraping {
-            scraping.configuration.refused();
+            scraping.reloaded(false);
         }
         self.over();
     }
