@@ -18,12 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{
-    need::command,
-    netns::Namespace,
-    poll,
-    process::{Process, run},
-};
+use crate::{need::command, netns::Namespace, poll, process::Process};
 
 /// How long booting may take.
 const BOOT: Duration = Duration::from_secs(30);
