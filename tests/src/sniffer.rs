@@ -114,12 +114,26 @@ impl Stopped {
         }
         let pipeline = &stats["pipeline"];
         ensure!(count(&pipeline["received"])? == emitted, "{stats}");
-        let outcomes =
-            ["written", "dropped", "after_end", "beyond_count"].map(|name| count(&pipeline[name]));
-        let sum: u64 = outcomes.into_iter().sum::<Result<u64>>()?;
-        ensure!(count(&pipeline["observations"])? == sum, "{stats}");
+        let outputs = stats["outputs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let sum = |names: &[&str]| -> Result<u64> {
+            let counts = outputs.iter().flat_map(|it| names.iter().map(move |name| &it[*name]));
+            counts.map(count).sum()
+        };
+        const LOST: [&str; 3] = ["lost_queue", "lost_connection", "lost_write"];
+        ensure!(sum(&["events"])? == sum(&["written", "after_end"])? + sum(&LOST)?, "{stats}");
+        let sums = [("written", sum(&["written"])?), ("dropped", sum(&LOST)?)];
+        for (name, sum) in sums.into_iter().chain([("after_end", sum(&["after_end"])?)]) {
+            ensure!(count(&pipeline[name])? == sum, "{name}: {stats}");
+        }
+        for output in outputs {
+            let asked = count(&output["events"])?;
+            let most = count(&pipeline["observations"])? - count(&pipeline["beyond_count"])?;
+            ensure!(asked == most || (asked < most && outputs.len() > 1), "{stats}");
+        }
+        let stdout = outputs.iter().find(|output| output["name"] == "stdout");
+        let written = stdout.map_or(Ok(0), |output| count(&output["written"]))?;
         let told = self.events.iter().filter(|event| event["event"] != "stats").count();
-        ensure!(count(&pipeline["written"])? == told as u64, "{stats}");
+        ensure!(written == told as u64, "{stats}");
         let skipped = stats["skipped_link_types"].as_object().into_iter().flatten();
         let skipped: u64 = skipped.map(|(_, value)| count(value)).sum::<Result<u64>>()?;
         Ok(packets + skipped)

@@ -30,6 +30,10 @@ mod metrics;
 mod outcomes;
 #[path = "live/output.rs"]
 mod output;
+#[path = "live/outputs.rs"]
+mod outputs;
+#[path = "live/reload.rs"]
+mod reload;
 #[path = "live/replay.rs"]
 mod replay;
 #[path = "live/sandbox.rs"]
@@ -46,6 +50,8 @@ pub(crate) const TLS: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const ATTACHED: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("bpftool")];
+pub(crate) const RELOADED: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const DUMPED: &[Need] = &[
     Need::Root,
     Need::Tool("ip"),
@@ -147,6 +153,11 @@ fn main() -> ExitCode {
         test("killed_guard_is_made_up_for", ATTACHED, attach::guard_killed),
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
+        test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
+        test("filters_change_without_a_gap_by_clsact", RELOADED, || {
+            reload::swapped("tc", "clsact")
+        }),
+        test("filters_change_without_a_gap_by_xdp", RELOADED, || reload::swapped("xdp", "auto")),
         test("two_at_once_by_tcx", TLS, || attach::two_at_once("tcx")),
         test("two_at_once_by_clsact", TLS, || attach::two_at_once("clsact")),
         test("xdp_that_is_taken_is_named", NETWORK, attach::xdp_taken),
@@ -179,6 +190,8 @@ fn main() -> ExitCode {
         test("interrupt_prints_stats", NETWORK, output::interrupt),
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
         test("text_is_aligned", NETWORK, output::text),
+        test("outputs_agree_and_are_opened_again", NETWORK, outputs::agree),
+        test("output_that_stalls_stops_nobody", NETWORK, outputs::stalled),
         test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
         test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),
         test("silence_costs_nothing", NETWORK, backpressure::idle),

@@ -31,6 +31,8 @@ mod filters;
 mod full_disk;
 #[path = "offline/manual.rs"]
 mod manual;
+#[path = "offline/outputs.rs"]
+mod outputs;
 #[path = "offline/sandbox.rs"]
 mod sandbox;
 #[path = "offline/tunnels.rs"]
@@ -42,6 +44,7 @@ const SOON: Duration = Duration::from_secs(60);
 const EVERY_EVENT: &str = "client_hello,server_hello,certificate,alert,handshake,handshake_message,\
     change_cipher_spec,application_data";
 const TSHARK: &[Need] = &[Need::Tool("tshark")];
+const SYSLOG: &[Need] = &[Need::Tool("rsyslogd")];
 const FULL_DISK: &[Need] =
     &[Need::Root, Need::Tool("unshare"), Need::Tool("tshark"), Need::Tool("capinfos")];
 
@@ -57,6 +60,10 @@ fn main() -> ExitCode {
         ),
         test("handshake_filters_on_the_bundled_capture", &[], filters::bundled),
         test("handshake_filters_on_the_corpus", &[Need::Corpus], filters::of_corpus),
+        test("outputs_agree_and_files_rotate", &[], outputs::rotation),
+        test("outputs_change_while_they_run", &[], outputs::reload),
+        test("output_onto_a_full_disk", FULL_DISK, outputs::full_disk),
+        test("rsyslog_takes_events", SYSLOG, outputs::rsyslog),
         test("stdin_is_read", &[], stdin),
         test("pipe_is_shown_as_it_comes", &[], pipe),
         test("signal_ends_a_pipe_with_stats", &[], signal),

@@ -311,7 +311,7 @@ impl Cli {
             if !native && !output.events.contains(&EventKind::Handshake) {
                 let target = &output.target;
                 return refuse(&format!(
-                    "{target}: only the JSON profile native has other events than handshake"
+                    "only --json-profile native has other --events than handshake: {target} has another"
                 ));
             }
         }
@@ -358,10 +358,17 @@ impl Cli {
     ///
     /// If a file of networks cannot be used.
     pub(crate) fn filter(&self) -> Result<PacketFilter, Error> {
-        let filter = self.filters.filter(&self.events())?;
+        let mut filter = self.filter_of_records();
+        filter.networks = self.filters.networks()?;
+        Ok(filter)
+    }
+
+    /// The same without the networks, of which user space asks nothing in a live run: they may be those of a file.
+    pub(crate) fn filter_of_records(&self) -> PacketFilter {
+        let filter = self.filters.filter_of_records(&self.events());
         // What a handshake came to is only known of whole ones.
         let follows_handshakes = filter.follows_handshakes || !self.handshakes().is_empty();
-        Ok(PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter })
+        PacketFilter { scope: self.capture.scope(), follows_handshakes, ..filter }
     }
 
     /// Which handshakes are wanted.

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!  select ────────┼ SIGHUP ──► files of outputs are opened again
-//!                 ├ the attacher reports ──► names, an interface that is gone, counters
+//!                 ├ SIGHUP ──► files of outputs are opened again; with a configuration file, the attacher swaps the
+//!                 │            kernel programs, and the pipeline follows
+//!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
@@ -18,7 +19,10 @@
 mod losses;
 mod manager;
 mod reader;
+mod reload;
 mod scraping;
+
+pub use self::reload::Follow;
 
 use std::{
     future::Future,
@@ -33,15 +37,16 @@ use tls_sniff_common::{
 use self::{
     manager::Manager,
     reader::Reader,
+    reload::Reload,
     scraping::{Scraping, Step},
 };
 use crate::{
     attacher::{
         Forked, Handle, Peers,
-        protocol::{Counters, Report, Request},
+        protocol::{Counters, Failure, Report, Request},
     },
     clock,
-    ending::{Hangup, ended, hangup, stop_signal},
+    ending::{ended, hangup, stop_signal},
     error::Error,
     metrics::Listening,
     notify::Notifier,
@@ -52,7 +57,6 @@ use crate::{
 };
 
 /// What a live run is told, beside what the attacher is.
-#[derive(Debug)]
 pub struct LiveOptions {
     /// Events.
     pub pipeline: PipelineOptions,
@@ -62,6 +66,8 @@ pub struct LiveOptions {
     pub sandbox: Strictness,
     /// The service manager.
     pub notifier: Notifier,
+    /// Follows the configuration file when SIGHUP has it read again; `None` if there is none.
+    pub follow: Option<Follow>,
 }
 
 /// Watches until a signal, a closed output, or the wanted number of events.
@@ -72,7 +78,7 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let hangup = hangup(sinks.have_files())?;
+    let hangup = hangup(sinks.have_files() || options.follow.is_some())?;
     let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
@@ -89,7 +95,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let connector = Peers::of(&sinks.outputs).asking(connector);
+    let peers = Peers::of(&sinks.outputs);
+    let connector = peers.asking(connector);
     let sinks = sinks.open_with(connector, WhenFull::Drop)?;
     // All is open, and no thread has been started.
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
@@ -98,7 +105,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping, hangup, manager };
+    let reload = Reload { hangup, asked: false, follow: options.follow, peers };
+    let mut live = Live { attacher, reader, ring, scraping, reload, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -118,8 +126,7 @@ struct Live {
     manager: Manager,
     /// If metrics are served.
     scraping: Option<Scraping>,
-    /// logrotate has renamed the files.
-    hangup: Hangup,
+    reload: Reload,
 }
 
 impl Live {
@@ -149,7 +156,7 @@ impl Live {
         tokio::pin!(closed);
         loop {
             self.tell_manager();
-            let Self { attacher, ring, reader, scraping, hangup, manager } = self;
+            let Self { attacher, ring, reader, scraping, reload, manager } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -162,12 +169,15 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = hangup.next() => {
-                    manager.reloading();
-                    reader.pipeline.reopen();
-                    manager.reloaded();
+                () = reload.wanted() => self.hung_up(),
+                report = attacher.next() => {
+                    let report = report?;
+                    let is_other = matches!(report, Report::Reloaded(_));
+                    self.reported(report);
+                    if is_other {
+                        closed.set(self.reader.pipeline.closed());
+                    }
                 }
-                report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
                     Step::Answer => self.answer_scrape(),
@@ -209,8 +219,42 @@ impl Live {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
+            Report::Reloaded(text) => {
+                let followed = self.reload.follow(&text, &mut self.reader.pipeline);
+                self.reloaded(followed.map_err(|error| Failure::of(&error)));
+            }
+            Report::Refused(failure) => self.reloaded(Err(failure)),
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
         }
+    }
+
+    /// SIGHUP.
+    fn hung_up(&mut self) {
+        self.manager.reloading();
+        self.reader.pipeline.reopen();
+        if self.reload.begin() {
+            self.attacher.ask(Request::Reload);
+        } else {
+            self.manager.reloaded();
+        }
+    }
+
+    /// The end of a reload, and what was wrong with it.
+    fn reloaded(&mut self, outcome: Result<(), Failure>) {
+        self.reload.end();
+        match outcome {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(failure) => {
+                for line in failure.line.lines() {
+                    tracing::error!("{line}");
+                }
+                if let Some(hint) = failure.hint {
+                    tracing::error!("hint: {hint}");
+                }
+                tracing::error!("the configuration stays as it was");
+            }
+        }
+        self.manager.reloaded();
     }
 
     /// Counters that were asked for; `None` if they could not be read.

@@ -50,6 +50,15 @@ pub enum Error {
     /// It ended without a word.
     #[error("the process that holds the kernel programs was killed: nothing is watched any more")]
     AttacherDied,
+    /// There is nothing to be read again.
+    #[error("there is no configuration file to read again")]
+    NoConfiguration,
+    /// The configuration has changed where it cannot.
+    #[error("cannot change while tls-sniff runs: {what}")]
+    Fixed {
+        /// The flags.
+        what: &'static str,
+    },
     /// The attacher could not read the counters.
     #[error("{0}")]
     Counters(String),
@@ -147,6 +156,8 @@ impl Error {
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
             Self::Attacher(failure) => failure.hint.as_deref(),
+            Self::NoConfiguration => Some("--config names one"),
+            Self::Fixed { .. } => Some("change it back, or restart tls-sniff"),
             Self::AttacherDied => {
                 Some("start tls-sniff again; `dmesg` says whether the kernel had no memory left")
             }

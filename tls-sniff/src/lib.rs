@@ -5,13 +5,15 @@
 //!  run           options → run → exit code            check   what a file selects
 //!  daemon        a live run        offline     a capture file
 //!  attacher      its other process: what needs capabilities
+//!  sandbox       what is given up before the first byte is read
+//!  doctor        what kernel, privileges and interfaces allow
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
-//!                                                         tls: what the bytes mean
+//!                                                         tls: what the bytes mean      metrics: handshakes
 //! ```
 //!
-//! No stage imports a later one, and only `load`, `attach` and `source::ring` know aya.
+//! No stage imports a later one, and only `load`, `attach`, `source::ring` and `doctor` know aya.
 //! docs/ARCHITECTURE.md tells the whole.
 
 #![deny(unsafe_code)]

@@ -15,29 +15,29 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapData, MapError, MapType, PerCpuArray, RingBuf},
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Map, MapData, MapType, RingBuf},
     programs::{Program, ProgramError, ProgramType, SchedClassifier, Xdp},
     sys::{BpfHelper, is_helper_supported, is_map_supported},
     util::{KernelVersion, nr_cpus},
 };
 use tls_sniff_common::{
     config,
-    counters::{COUNTERS, Counter, CounterBlock, CounterKind},
     event::EVENT_HEADER_LEN,
     filter,
-    flow::{Direction, FlowKey, Hook, KERNEL_HOOKS},
+    flow::{Direction, FlowKey, Hook},
     headers::LinkLayer,
 };
 
+mod counters;
+mod error;
 mod expression;
 mod rules;
+mod shared;
 
 use self::rules::Globals;
-use crate::filter::{
-    PacketFilter,
-    expression::{Expression, ExpressionError},
-};
+pub use self::{counters::KernelCounters, error::LoadError, shared::SharedMaps};
+use crate::filter::{PacketFilter, expression::Expression};
 
 /// The kernel object: the committed one, or a fresh one with the feature `build-ebpf`.
 #[cfg(not(feature = "build-ebpf"))]
@@ -108,97 +108,6 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Why the kernel programs are not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The kernel has no BPF ring buffer.
-    #[error("this kernel ({release}) has no BPF ring buffer, which came with 5.8")]
-    NoRingBuffer {
-        /// `uname -r`
-        release: String,
-    },
-    /// The expression is none for a live capture.
-    #[error(transparent)]
-    Expression(#[from] ExpressionError),
-    /// The expression does not fit into the programs.
-    #[error(
-        "the expression is too long: {len} instructions in the kernel, of at most {}",
-        config::expression::CAPACITY
-    )]
-    LongExpression {
-        /// Its instructions.
-        len: usize,
-    },
-    /// The object could not be read or its maps not be made.
-    #[error("cannot set up the kernel maps: {}", chain(.0.as_ref()))]
-    Object(Box<EbpfError>),
-    /// The verifier refused a program, or the kernel could not load it.
-    #[error("the kernel refused the program {program}: {reason}")]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// The errno and the last line of the verifier's log.
-        reason: String,
-    },
-    /// The object lacks a program or map of this build.
-    #[error("the kernel object has no {0}: it belongs to another build")]
-    Missing(&'static str),
-    /// A map could not be used.
-    #[error("cannot use the kernel map {map}: {source}")]
-    Map {
-        /// Its name.
-        map: &'static str,
-        /// What the kernel said.
-        source: Box<MapError>,
-    },
-}
-
-impl LoadError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::NoRingBuffer { .. } => {
-                "live capture needs Linux 5.10 or newer; -r FILE needs no kernel support"
-            }
-            Self::Expression(error) => error.hint(),
-            Self::LongExpression { .. } => {
-                "--net-file FILE takes networks by the thousand, --port lists and ranges"
-            }
-            Self::Object(error) if permission(error.as_ref()) => {
-                "the capabilities must be those of the initial user namespace: not in a rootless container"
-            }
-            Self::Object(_) => {
-                "a smaller --ring-bytes needs less memory; before 5.11 it counts against RLIMIT_MEMLOCK"
-            }
-            Self::Program { .. } => {
-                "please report it with `uname -r` and the output of -v, which holds the verifier's log"
-            }
-            Self::Missing(_) => "rebuild it with `cargo xtask build-ebpf`",
-            Self::Map { .. } => "please report it with `uname -r`",
-        }
-    }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |mut line, cause| {
-        let cause = cause.to_string();
-        if !line.ends_with(&cause) {
-            line = format!("{line}: {cause}");
-        }
-        line
-    })
-}
-
-/// Whether EPERM is at the bottom of it.
-fn permission(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |cause| cause.source())
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
-}
-
 /// The loaded programs and their maps.
 pub struct Programs {
     ebpf: Ebpf,
@@ -231,6 +140,22 @@ const TC_PROGRAMS: [&str; 4] =
 ///
 /// See [`LoadError`].
 pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
+    load_with(options, None)
+}
+
+/// Loads programs that go on with what others know: in their place they lose nothing that both want.
+///
+/// The flow key must be that of the others. Of a handshake that is under way, rules for records that the others
+/// did not have are asked from the next record on.
+///
+/// # Errors
+///
+/// See [`LoadError`]; also if the maps have another size.
+pub fn load_beside(options: &LoadOptions, maps: &SharedMaps) -> Result<Programs, LoadError> {
+    load_with(options, Some(maps))
+}
+
+fn load_with(options: &LoadOptions, maps: Option<&SharedMaps>) -> Result<Programs, LoadError> {
     if !is_map_supported(MapType::RingBuf).unwrap_or(true) {
         return Err(LoadError::NoRingBuffer { release: kernel_release() });
     }
@@ -267,6 +192,9 @@ pub fn load(options: &LoadOptions) -> Result<Programs, LoadError> {
     let object = expression::put(OBJECT, options.expression.as_ref(), xdp_load_bytes)?;
     let mut ebpf = loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
     rules::fill(&mut ebpf, &rules)?;
+    if let Some(maps) = maps {
+        maps.put_into(&mut ebpf)?;
+    }
 
     let xdp = if xdp_load_bytes { XDP_MULTI_BUFFER } else { XDP_SINGLE_BUFFER };
     let tc = TC_PROGRAMS.into_iter().filter(|_| !options.tap);
@@ -361,6 +289,15 @@ impl Programs {
             .ok_or(LoadError::Missing(name))
     }
 
+    /// The maps that programs in the place of these go on with: before any of them is taken.
+    ///
+    /// # Errors
+    ///
+    /// If one is not there.
+    pub fn shared_maps(&self) -> Result<SharedMaps, LoadError> {
+        SharedMaps::of(&self.ebpf)
+    }
+
     /// The ring buffer, for the process that reads it.
     ///
     /// # Errors
@@ -391,50 +328,12 @@ impl Programs {
     /// If they are not there.
     pub fn take_counters(&mut self) -> Result<KernelCounters, LoadError> {
         let map = self.ebpf.take_map("COUNTERS").ok_or(LoadError::Missing("COUNTERS"))?;
-        PerCpuArray::try_from(map)
-            .map(KernelCounters)
-            .map_err(|source| LoadError::Map { map: "COUNTERS", source: Box::new(source) })
+        KernelCounters::of(map)
     }
 
     /// The aya object, for diagnostics and tests.
     pub const fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
-    }
-}
-
-/// What the programs saw is what it all came to: they add to one counter for each packet, not to two.
-fn count_seen(block: &mut CounterBlock) {
-    let outcomes = Counter::ALL.into_iter().filter(|counter| counter.kind() != CounterKind::Aside);
-    let seen = outcomes.filter_map(|counter| block.get(counter.index())).sum();
-    if let Some(total) = block.get_mut(Counter::Seen.index()) {
-        *total = seen;
-    }
-}
-
-/// The counters that the kernel programs keep.
-pub struct KernelCounters(PerCpuArray<MapData, CounterBlock>);
-
-impl KernelCounters {
-    /// The counters of each hook, summed over the CPUs.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel does not give them.
-    pub fn read(&self) -> Result<[(Hook, CounterBlock); KERNEL_HOOKS.len()], LoadError> {
-        let mut hooks = KERNEL_HOOKS.map(|hook| (hook, [0; COUNTERS]));
-        for (hook, sum) in &mut hooks {
-            let cpus = self
-                .0
-                .get(&(*hook as u32), 0)
-                .map_err(|source| LoadError::Map { map: "COUNTERS", source: Box::new(source) })?;
-            for block in cpus.iter() {
-                for (total, count) in sum.iter_mut().zip(block) {
-                    *total += count;
-                }
-            }
-            count_seen(sum);
-        }
-        Ok(hooks)
     }
 }
 

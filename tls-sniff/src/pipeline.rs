@@ -9,14 +9,13 @@
 
 mod lines;
 mod outlets;
+mod sinks;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tls_sniff_common::{counters::CounterBlock, event::Event, flow::Hook};
 
+pub use self::sinks::{OpenSinks, Sinks};
 use self::{
     lines::{Lines, WaitingLine},
     outlets::Outlets,
@@ -32,15 +31,12 @@ use crate::{
         PipelineCounters, Seen, SegmentObservation, Stats, StatsReason,
     },
     recorder::{OwnedPacket, Recorder},
-    sandbox::Plan,
     selection::Selection,
     session::{Limits, Sessions},
     sink::{
-        capture::{CaptureOptions, OpenCapture, SaveError},
-        destination::{Connector, directly},
-        open::{Connectors, OpenOutput, OutputOptions, open_all},
-        output::{Output, WhenFull, Written},
-        spec::Target,
+        capture::{OpenCapture, SaveError},
+        open::OutputOptions,
+        output::{Output, Written},
     },
 };
 
@@ -89,79 +85,6 @@ impl PipelineOptions {
             Observation::Segment(segment) => segment.seen.selected,
             Observation::Handshake(_) => true,
         }
-    }
-}
-
-/// Where it is to end.
-#[derive(Debug, Default)]
-pub struct Sinks {
-    /// Where events are written to.
-    pub outputs: Vec<OutputOptions>,
-    /// The capture file, if there is to be one.
-    pub capture: Option<CaptureOptions>,
-}
-
-impl Sinks {
-    /// Whether lines go into files, which logrotate may rename.
-    #[must_use]
-    pub fn have_files(&self) -> bool {
-        self.outputs.iter().any(|output| matches!(output.target, Target::File(_)))
-    }
-
-    /// Opens all of them, by connections that this process makes.
-    ///
-    /// # Errors
-    ///
-    /// See [`Sinks::open_with`].
-    pub fn open(self, when_full: WhenFull) -> Result<OpenSinks, Error> {
-        self.open_with(Box::new(directly), when_full)
-    }
-
-    /// Opens all of them; `connector` makes the connections that are made later. All that needs rights is done then:
-    /// files that are opened later are in [`OpenSinks::directories`].
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be written, or two outputs are one.
-    pub fn open_with(
-        self,
-        connector: Box<Connector>,
-        when_full: WhenFull,
-    ) -> Result<OpenSinks, Error> {
-        let open = |capture| OpenCapture::open(capture, when_full);
-        let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
-        let capture = self.capture.map(open).transpose()?;
-        let connectors = Connectors { first: &directly, later: &*connector };
-        let outputs = open_all(self.outputs, connectors, when_full)?;
-        Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
-    }
-}
-
-/// Where it ends, before any thread is started.
-pub struct OpenSinks {
-    outputs: Vec<OpenOutput>,
-    capture: Option<OpenCapture>,
-    /// Whose file is read as it grows.
-    keylog: Option<PathBuf>,
-    connector: Box<Connector>,
-    when_full: WhenFull,
-}
-
-impl OpenSinks {
-    /// Where files are made, renamed and removed later: by rotation, and to open one again.
-    #[must_use]
-    pub fn directories(&self) -> Vec<PathBuf> {
-        let of_capture = self.capture.as_ref().and_then(OpenCapture::directory).map(Into::into);
-        self.outputs.iter().filter_map(OpenOutput::directory).chain(of_capture).collect()
-    }
-
-    /// What the sandbox must leave for them: directories, the key log, threads.
-    #[must_use]
-    pub fn plan(&self) -> Plan {
-        let mut plan = Plan { threads: true, ..Plan::default() };
-        self.directories().iter().for_each(|directory| plan.writes_in(directory));
-        self.keylog.iter().for_each(|keylog| plan.reads_again(keylog));
-        plan
     }
 }
 
@@ -309,8 +232,8 @@ impl Pipeline {
 
     /// Other filters and outputs from now on. Outputs whose target stays keep their queues and counters; one that is no
     /// longer asked for gets what it has. What waits for the filters' answer goes to the outputs that it was made for, in
-    /// their form of then; [`Selection::reload`] says by which rules. Neither `-c` nor whether packets are told once
-    /// changes, nor what is known of handshakes in progress: an event may lack what nobody asked for before.
+    /// their form of then; [`Selection::reload`] says by which rules. `-c`, whether packets are told once, and metrics do
+    /// not change, nor what is known of handshakes in progress: an event may lack what nobody asked for before.
     ///
     /// [`Pipeline::closed`] is to be asked again.
     ///
@@ -328,8 +251,9 @@ impl Pipeline {
         let PipelineOptions { handshakes, filter, .. } = &options;
         outlets.selection.reload(handshakes.clone(), filter.scope, &mut released);
         outlets.release(released);
-        let PipelineOptions { count, dedup, .. } = outlets.options;
-        outlets.options = PipelineOptions { count, dedup, ..options };
+        let PipelineOptions { count, dedup, metrics, .. } = &mut outlets.options;
+        let (count, dedup, metrics) = (*count, *dedup, metrics.take());
+        outlets.options = PipelineOptions { count, dedup, metrics, ..options };
         let kinds = kinds(&outlets.options, &outlets.selection, outlets.recorder.is_some());
         sessions.ask_for(kinds, outlets.options.application_data());
         Ok(())

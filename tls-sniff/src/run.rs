@@ -12,14 +12,14 @@ use tracing::Level;
 
 use crate::{
     attach,
-    attacher::{self, Peers, Selection},
+    attacher::{self, Fresh, Peers, Reload, Selection},
     check,
     cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
-    filter::{explain::Explanation, expression::Expression},
+    filter::{PacketFilter, explain::Explanation, expression::Expression},
     load::LoadOptions,
     log, manual,
     notify::Notifier,
@@ -35,8 +35,8 @@ const WRONG_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let invocation = Invocation::new(env::args_os().collect());
-    let cli = match invocation.read() {
-        Ok((cli, _)) => cli,
+    let (cli, text) = match invocation.read() {
+        Ok(read) => read,
         // clap prints help and usage errors itself, and exits with 0 or 2.
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         }
     };
     log::start(cli.log_level());
-    match run(cli) {
+    match run(cli, invocation, text) {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
@@ -61,7 +61,8 @@ fn failed(error: &Error) -> ExitCode {
     if error.is_wrong_usage() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Error> {
+/// `text`: of the file that the invocation names, if it names one.
+fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<ExitCode, Error> {
     match &cli.inner {
         Some(Inner::Doctor(flags)) => return examine(flags),
         Some(Inner::ClsactGuard { owner }) => attach::run_guard(*owner)
@@ -70,7 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Some(Inner::Completions { shell }) => {
             manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
-        None => watch(cli),
+        None => watch(cli, invocation, text),
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -87,8 +88,9 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
     Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn watch(cli: Cli) -> Result<(), Error> {
-    let outputs = cli.outputs(io::stdout().is_terminal());
+fn watch(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
+    let terminal = io::stdout().is_terminal();
+    let outputs = cli.outputs(terminal);
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -106,21 +108,29 @@ fn watch(cli: Cli) -> Result<(), Error> {
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let sinks = Sinks { outputs, capture };
-    let pipeline = PipelineOptions {
-        events,
-        filter: filter.clone(),
-        handshakes,
-        count: cli.count,
-        dedup: !cli.no_dedup,
-        metrics: cli.metrics.options(),
-    };
+    let pipeline = pipeline_options(&cli, filter.clone());
     let sandbox = cli.sandbox.strictness();
     if let Some(path) = cli.read {
         let options =
             OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let load = LoadOptions {
+    let load = load_options(&cli, filter, expression);
+    let selection = Selection::of(&cli.interface);
+    let notifier = Notifier::from_env();
+    let peers = Peers::of(&sinks.outputs);
+    let follow = text.clone().map(|text| follow(invocation.clone(), text, terminal));
+    let reload = text.map(|text| Reload { text, read: read_again(invocation, terminal) });
+    // Before there is a runtime: it forks.
+    let attacher = attacher::start(attacher::Options { selection, attach, load, reload, peers })?;
+    let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox, follow };
+    runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>) -> LoadOptions {
+    let attach = cli.attach_options();
+    LoadOptions {
         capture_len: cli.payload_bytes,
         snaplen: cli.capture.snaplen(),
         filter,
@@ -129,15 +139,47 @@ fn watch(cli: Cli) -> Result<(), Error> {
         xdp: attach.ingress == attach::IngressHook::Xdp,
         tap: attach.tap != attach::Tap::No,
         ..LoadOptions::default()
-    };
-    let notifier = Notifier::from_env();
-    let selection = Selection::of(&cli.interface);
-    // Before there is a runtime: it forks.
-    let connect = Peers::of(&sinks.outputs).serving();
-    let attacher = attacher::start(attacher::Options { selection, attach, load, connect })?;
-    let stats_interval = cli.stats_interval.map(Duration::from_secs);
-    let options = LiveOptions { pipeline, stats_interval, notifier, sandbox };
-    runtime()?.block_on(daemon::run(attacher, options, sinks))
+    }
+}
+
+/// How the attacher reads the configuration again.
+fn read_again(invocation: Invocation, terminal: bool) -> attacher::Read {
+    Box::new(move |old| {
+        let text = invocation.text()?.unwrap_or_default();
+        let cli = invocation.reload(old, &text)?.cli;
+        Ok(Fresh {
+            selection: Selection::of(&cli.interface),
+            attach: cli.attach_options(),
+            load: load_options(&cli, cli.filter()?, cli.expression()?),
+            outputs: cli.outputs(terminal),
+            text,
+        })
+    })
+}
+
+/// How the daemon follows it.
+fn follow(invocation: Invocation, mut old: String, terminal: bool) -> daemon::Follow {
+    Box::new(move |text, pipeline, peers| {
+        let changed = invocation.reload(&old, text)?;
+        old = text.to_owned();
+        let outputs = changed.cli.outputs(terminal);
+        peers.add(&outputs);
+        pipeline
+            .reload(pipeline_options(&changed.cli, changed.cli.filter_of_records()), outputs)?;
+        tracing::info!("changed: {}", changed.changed.join(", "));
+        Ok(())
+    })
+}
+
+fn pipeline_options(cli: &Cli, filter: PacketFilter) -> PipelineOptions {
+    PipelineOptions {
+        events: cli.events(),
+        filter,
+        handshakes: cli.handshakes(),
+        count: cli.count,
+        dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
+    }
 }
 
 fn runtime() -> Result<Runtime, Error> {

@@ -8,6 +8,8 @@
 //!
 //! Only Debian's way gives the bytes of the committed object.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,7 +30,7 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 31] = [
+const TEST_PROGRAMS: [(&str, &str); 32] = [
     ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
@@ -49,6 +51,7 @@ const TEST_PROGRAMS: [(&str, &str); 31] = [
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
+    ("rsyslogd", "rsyslog"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
@@ -208,12 +211,42 @@ fn apt_update() -> Result<()> {
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
+    let _unstarted = Unstarted::until_dropped()?;
     run_command(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(packages),
     )
+}
+
+/// Keeps Debian's packages from starting their services, which nobody asked for: tests start what they need.
+struct Unstarted(Option<&'static Path>);
+
+impl Unstarted {
+    /// Asked by invoke-rc.d and deb-systemd-invoke; 101 is no.
+    const POLICY: &'static str = "/usr/sbin/policy-rc.d";
+
+    fn until_dropped() -> Result<Self> {
+        let policy = Path::new(Self::POLICY);
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        fs::write(policy, "#!/bin/sh\nexit 101\n").context(Self::POLICY)?;
+        let made = Self(Some(policy));
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).context(Self::POLICY)?;
+        Ok(made)
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0
+            && let Err(error) = fs::remove_file(policy)
+        {
+            say(&format!("cannot remove {}: {error}", policy.display()));
+        }
+    }
 }
 
 /// Installs bpf-linker, unless the one that is there has the right version and runs.

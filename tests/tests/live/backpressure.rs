@@ -39,7 +39,7 @@ const SOON: Duration = Duration::from_secs(10);
 const SAID: Duration = Duration::from_millis(2500);
 
 /// A ClientHello with so many cipher suites that its line has some 10 KiB.
-fn long_hello() -> Vec<u8> {
+pub(crate) fn long_hello() -> Vec<u8> {
     let suites: Vec<u8> = (0..600_u16).flat_map(|suite| (0x5000 + suite).to_be_bytes()).collect();
     hello_of(&suites, &[])
 }
@@ -98,8 +98,9 @@ fn cpu_ticks(pid: u32) -> Result<u64> {
 /// Nothing happens, and the process sleeps: also with a handshake that waits for its answer.
 pub(crate) fn idle() -> Result<()> {
     let pair = VethPair::new()?;
-    let mut sniffer =
-        Sniffer::start(&pair.second.namespace, &["-i", "veth-b", "--format", "json"])?;
+    // Metrics too are made when somebody asks.
+    let arguments = ["-i", "veth-b", "--format", "json", "--metrics", "0"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
     sniffer.ready()?;
     for open in [false, true] {
         if open {

@@ -24,7 +24,7 @@ use crate::handshakes::NAME;
 
 const SOON: Duration = Duration::from_secs(10);
 const PORT: u16 = 443;
-const METRICS: &str = "127.0.0.1:9443";
+const METRICS: &str = "127.0.0.1:9921";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
 /// What curl gets of a path: the body and the status.

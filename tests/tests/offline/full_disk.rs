@@ -15,18 +15,22 @@ use super::{SOON, handshakes};
 /// A capture of 64 KiB for each of these times.
 const TIMES: u64 = 60;
 
-/// What fits is in the file, in whole blocks; the rest is counted and said, and the events are as ever.
-pub(crate) fn full_disk() -> Result<()> {
-    let dir = tempfile::tempdir()?;
+/// The same four handshakes again and again, each time half an hour later.
+pub(crate) fn repeated(times: u64) -> Result<Vec<u8>> {
     let frames = packets(&handshakes())?;
     let at = |number: u64| Duration::from_micros(number * 100);
-    // The same handshakes again and again, each time half an hour later.
-    let repeated = (0..TIMES).flat_map(|time| {
+    let repeated = (0..times).flat_map(|time| {
         let later = Duration::from_secs(time * 1800);
         (0..).zip(&frames).map(move |(number, frame)| (later + at(number), frame.clone()))
     });
+    Ok(pcap(link_type::ETHERNET, repeated))
+}
+
+/// What fits is in the file, in whole blocks; the rest is counted and said, and the events are as ever.
+pub(crate) fn full_disk() -> Result<()> {
+    let dir = tempfile::tempdir()?;
     let long = dir.path().join("long.pcap");
-    fs::write(&long, pcap(link_type::ETHERNET, repeated))?;
+    fs::write(&long, repeated(TIMES)?)?;
     for name in ["x.pcapng", "x.pcap", "x.pcapng.gz"] {
         let (disk, kept) = (dir.path().join("disk"), dir.path().join(name));
         fs::create_dir_all(&disk)?;

@@ -11,12 +11,14 @@
 //! TCX and XDP links live as long as this process's file descriptors: they are gone when it ends, by
 //! SIGKILL too. Filters on a clsact qdisc outlive it; `clsact` says what is done about that.
 
+mod attachment;
 mod clsact;
 mod error;
 mod tap;
 mod tc;
 mod xdp;
 
+use attachment::Attachment;
 pub use clsact::{OwnerHandle, run_guard};
 pub use error::AttachError;
 use error::errno;
@@ -24,7 +26,6 @@ pub use tap::Use;
 
 use std::{collections::BTreeMap, fmt};
 
-use aya::programs::{tc::SchedClassifierLink, xdp::XdpLink};
 use tls_sniff_common::{flow::Hook, headers::LinkLayer};
 
 use crate::{interfaces::Interface, load::Programs};
@@ -86,7 +87,7 @@ pub enum Tap {
 }
 
 /// What the user wants of attaching.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttachOptions {
     /// Hook for ingress.
     pub ingress: IngressHook,
@@ -124,21 +125,9 @@ impl fmt::Display for Method {
     }
 }
 
-/// What holds a program on an interface; dropping it takes the program off.
-enum Attachment {
-    Xdp {
-        _link: XdpLink,
-    },
-    Tcx {
-        _link: SchedClassifierLink,
-    },
-    /// Taken off by the guard.
-    Clsact,
-}
-
 /// One watched interface.
 struct Watched {
-    name: String,
+    interface: Interface,
     attachments: Vec<Attachment>,
 }
 
@@ -191,7 +180,7 @@ impl Attacher {
             }
         };
         let (attachments, methods): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
-        let name = interface.name.clone();
+        let name = &interface.name;
         match methods.as_slice() {
             [ingress, egress] => {
                 tracing::info!("attached to {name}: ingress by {ingress}, egress by {egress}");
@@ -199,7 +188,8 @@ impl Attacher {
             [ingress, ..] => tracing::info!("attached to {name}, a tap: {ingress}, drops all"),
             [] => {}
         }
-        self.watched.insert(interface.index, Watched { name, attachments });
+        let interface = interface.clone();
+        self.watched.insert(interface.index, Watched { interface, attachments });
         Ok(())
     }
 
@@ -218,7 +208,7 @@ impl Attacher {
         if let Some(used) = used.filter(|_| self.options.tap != Tap::Forced) {
             return Err(AttachError::TapInUse { interface: named(), used });
         }
-        Ok(vec![xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?])
+        Ok(vec![self.attach_xdp(interface)?])
     }
 
     async fn attach_both(
@@ -229,12 +219,18 @@ impl Attacher {
         netlink: &rtnetlink::Handle,
     ) -> Result<Vec<(Attachment, Method)>, AttachError> {
         let ingress = if by_xdp {
-            xdp::attach(self.programs.xdp()?, interface, self.options.xdp)?
+            self.attach_xdp(interface)?
         } else {
             self.attach_tc(interface, link, Hook::TcIngress, netlink).await?
         };
         let egress = self.attach_tc(interface, link, Hook::TcEgress, netlink).await?;
         Ok(vec![ingress, egress])
+    }
+
+    fn attach_xdp(&mut self, interface: &Interface) -> Result<(Attachment, Method), AttachError> {
+        let program = self.programs.xdp()?;
+        let (link, method) = xdp::attach(program, interface, self.options.xdp)?;
+        Ok((Attachment::Xdp(Some(link)), method))
     }
 
     async fn attach_tc(
@@ -247,7 +243,7 @@ impl Attacher {
         if self.options.tc != TcAttach::Clsact {
             let program = self.programs.tc(link, hook)?;
             match tc::attach_tcx(program, interface, hook, self.options.order) {
-                Ok(attachment) => return Ok((attachment, Method::Tcx)),
+                Ok(tcx) => return Ok((Attachment::Tcx(link, hook, Some(tcx)), Method::Tcx)),
                 Err(AttachError::Unsupported { .. }) if self.options.tc == TcAttach::Auto => {}
                 Err(error) => return Err(error),
             }
@@ -258,8 +254,51 @@ impl Attacher {
         };
         guard.prepare(interface, netlink).await?;
         let program = self.programs.tc(link, hook)?;
-        tc::attach_clsact(program, interface, hook, self.options.order, guard.owner())?;
-        Ok((Attachment::Clsact, Method::Clsact))
+        let order = self.options.order;
+        let priority = tc::attach_clsact(program, interface, hook, order, guard.owner())?;
+        Ok((Attachment::Clsact { layer: link, hook, priority }, Method::Clsact))
+    }
+
+    /// Puts other programs in the place of those that run, on every interface, so that each packet is seen by one of
+    /// the two; those that run are dropped. Interfaces that appear later get the new ones.
+    ///
+    /// # Errors
+    ///
+    /// If an interface refuses one: then all have the programs again that they had.
+    pub fn swap(&mut self, mut programs: Programs) -> Result<(), AttachError> {
+        match self.follow(&mut programs) {
+            Ok(()) => {
+                self.programs = programs;
+                Ok(())
+            }
+            Err(error) => {
+                std::mem::swap(&mut self.programs, &mut programs);
+                // On those that were not reached yet this changes nothing.
+                let back = self.follow(&mut programs);
+                self.programs = programs;
+                if let Err(error) = back {
+                    tracing::error!(
+                        "the programs before the reload are not back everywhere: {error}"
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts `programs` on every interface; one that is gone is left out.
+    fn follow(&mut self, programs: &mut Programs) -> Result<(), AttachError> {
+        let owner = self.guard.as_ref().map(clsact::Guard::owner);
+        for (index, Watched { interface, attachments }) in &mut self.watched {
+            for attachment in attachments {
+                let followed = attachment.follow(programs, interface, &self.options, owner);
+                let there = nix::net::if_::if_nametoindex(interface.name.as_str()) == Ok(*index);
+                if there {
+                    followed?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Forgets an interface that is gone or no longer wanted.
@@ -267,7 +306,7 @@ impl Attacher {
         if let Some(guard) = &mut self.guard {
             guard.forget(index);
         }
-        self.watched.remove(&index).map(|watched| watched.name)
+        self.watched.remove(&index).map(|watched| watched.interface.name)
     }
 
     /// Lets go of interfaces whose clsact filters somebody else removed, and returns their indices. Links
@@ -276,7 +315,7 @@ impl Attacher {
         let Some(guard) = &mut self.guard else { return Vec::new() };
         let mut lost = Vec::new();
         for (index, watched) in &self.watched {
-            let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact);
+            let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact { .. });
             let expected = watched.attachments.iter().filter(clsact).count();
             if guard.count(*index, netlink).await.is_some_and(|count| count < expected) {
                 // What is left of a pair goes as well.
@@ -311,16 +350,16 @@ impl Attacher {
     /// The watched interfaces by name, for people.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        self.watched.values().map(|watched| watched.name.as_str()).collect()
+        self.watched.values().map(|watched| watched.interface.name.as_str()).collect()
     }
 
     /// Takes note that a watched interface has another name now.
     pub fn rename(&mut self, interface: &Interface) {
         if let Some(watched) = self.watched.get_mut(&interface.index)
-            && watched.name != interface.name
+            && watched.interface.name != interface.name
         {
-            tracing::info!("{} is called {} now", watched.name, interface.name);
-            watched.name.clone_from(&interface.name);
+            tracing::info!("{} is called {} now", watched.interface.name, interface.name);
+            watched.interface.name.clone_from(&interface.name);
         }
     }
 }

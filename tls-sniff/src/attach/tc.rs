@@ -2,15 +2,15 @@
 
 use aya::programs::{
     LinkOrder, SchedClassifier, TcAttachType,
-    tc::{NlOptions, TcAttachOptions, TcHandle},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
 };
 use nix::libc;
 use tls_sniff_common::flow::{Direction, Hook};
 
-use super::{AttachError, Attachment, Method, Order, clsact::OwnerHandle, errno};
+use super::{AttachError, Method, Order, clsact::OwnerHandle, errno};
 use crate::interfaces::Interface;
 
-const fn attach_type(hook: Hook) -> TcAttachType {
+pub(super) const fn attach_type(hook: Hook) -> TcAttachType {
     match hook.direction() {
         Direction::Egress => TcAttachType::Egress,
         Direction::Ingress | Direction::Unknown => TcAttachType::Ingress,
@@ -23,12 +23,12 @@ pub(super) fn attach_tcx(
     interface: &Interface,
     hook: Hook,
     order: Order,
-) -> Result<Attachment, AttachError> {
+) -> Result<SchedClassifierLink, AttachError> {
     let order = match order {
         Order::First => LinkOrder::first(),
         Order::Last => LinkOrder::last(),
     };
-    let link = program
+    program
         .attach_with_options(&interface.name, attach_type(hook), TcAttachOptions::TcxOrder(order))
         .and_then(|id| program.take_link(id))
         .map_err(|error| match errno(&error) {
@@ -43,8 +43,7 @@ pub(super) fn attach_tcx(
                 method: Method::Tcx,
                 source: Box::new(error),
             },
-        })?;
-    Ok(Attachment::Tcx { _link: link })
+        })
 }
 
 /// The first priority of a clsact qdisc, and the last.
@@ -54,14 +53,14 @@ const LAST: u16 = u16::MAX;
 const ANY: u16 = 0;
 
 /// Attaches a filter to the clsact qdisc, which is there already. The filter's handle is the owner's,
-/// so that it can be told from the filters of others.
+/// so that it can be told from the filters of others. Returns its priority.
 pub(super) fn attach_clsact(
     program: &mut SchedClassifier,
     interface: &Interface,
     hook: Hook,
     order: Order,
     owner: OwnerHandle,
-) -> Result<(), AttachError> {
+) -> Result<u16, AttachError> {
     let (major, minor) = owner.parts();
     let handle = TcHandle::new(major, minor);
     let mut attach = |priority| {
@@ -83,12 +82,14 @@ pub(super) fn attach_clsact(
         tracing::debug!("{}: no filter of priority {priority}: {error}", interface.name);
         attach(ANY)
     });
-    let link = attached.map_err(|error| AttachError::Refused {
+    let refused = |error| AttachError::Refused {
         interface: interface.name.clone(),
         method: Method::Clsact,
         source: Box::new(error),
-    })?;
+    };
+    let link = attached.map_err(refused)?;
+    let priority = link.priority();
     // The guard takes the filter off, in whatever way this process ends: one path, always tried.
     std::mem::forget(link);
-    Ok(())
+    priority.map_err(refused)
 }

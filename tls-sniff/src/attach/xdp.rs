@@ -5,7 +5,7 @@ use std::io;
 use aya::programs::{ProgramError, Xdp, XdpMode, loaded_programs, xdp::XdpLink};
 use nix::libc;
 
-use super::{AttachError, Attachment, Method, XdpAttach, errno};
+use super::{AttachError, Method, XdpAttach, errno};
 use crate::interfaces::Interface;
 
 /// Attaches to the interface's receive path.
@@ -13,7 +13,7 @@ pub(super) fn attach(
     program: &mut Xdp,
     interface: &Interface,
     mode: XdpAttach,
-) -> Result<(Attachment, Method), AttachError> {
+) -> Result<(XdpLink, Method), AttachError> {
     let native = |program: &mut Xdp| link(program, interface, XdpMode::Driver);
     let generic = |program: &mut Xdp| link(program, interface, XdpMode::Skb);
     let (attached, method) = match mode {
@@ -28,7 +28,7 @@ pub(super) fn attach(
         },
     };
     match attached {
-        Ok(link) => Ok((Attachment::Xdp { _link: link }, method)),
+        Ok(link) => Ok((link, method)),
         Err(error) => Err(explain(error, interface, method)),
     }
 }

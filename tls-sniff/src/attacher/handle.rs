@@ -1,12 +1,18 @@
 //! The daemon's end.
 
-use std::{cell::RefCell, collections::BTreeMap, collections::VecDeque, io, os::fd::OwnedFd};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+};
 
 use nix::{errno::Errno, sys::wait::waitpid, unistd::Pid};
 
 use super::{
     Connector,
-    protocol::{Channel, Loaded, Report, Request},
+    protocol::{Channel, Loaded, Received, Report, Request},
 };
 use crate::error::Error;
 
@@ -40,7 +46,7 @@ pub struct Handle {
     // In this order they are dropped: the end of the socket is what ends the process.
     channel: Channel<Request, Report>,
     /// What was received ahead of its time.
-    waiting: RefCell<VecDeque<Report>>,
+    waiting: RefCell<VecDeque<Received<Report>>>,
     _child: Child,
 }
 
@@ -66,16 +72,18 @@ impl Handle {
     /// What the attacher failed with, or that it has ended.
     pub async fn next(&self) -> Result<Report, Error> {
         let waiting = self.waiting.borrow_mut().pop_front();
-        let report = match waiting {
-            Some(report) => report,
-            None => match self.channel.receive().await.map_err(unheard)? {
-                Some((report, _)) => report,
-                None => return Err(Error::AttacherDied),
-            },
+        let received = match waiting {
+            Some(received) => received,
+            None => self.channel.receive().await.map_err(unheard)?.ok_or(Error::AttacherDied)?,
         };
-        match report {
-            Report::Failed(failure) => Err(Error::Attacher(failure)),
-            report => Ok(report),
+        match received {
+            (Report::Failed(failure), _) => Err(Error::Attacher(failure)),
+            (Report::Reloaded(_), Some(file)) => {
+                let mut text = String::new();
+                File::from(file).read_to_string(&mut text).map_err(unheard)?;
+                Ok(Report::Reloaded(text))
+            }
+            (report, _) => Ok(report),
         }
     }
 
@@ -90,13 +98,13 @@ impl Handle {
     /// Looks ahead, without waiting, for names that are missing: an event can be read before the report that
     /// was sent ahead of it.
     pub fn look_ahead(&self, names: &mut BTreeMap<u32, String>) {
-        while let Some((report, _)) = self.channel.receive_now() {
+        while let Some((report, fd)) = self.channel.receive_now() {
             if let Report::Names(new) = &report {
                 for (index, name) in new {
                     names.entry(*index).or_insert_with(|| name.clone());
                 }
             }
-            self.waiting.borrow_mut().push_back(report);
+            self.waiting.borrow_mut().push_back((report, fd));
         }
     }
 }

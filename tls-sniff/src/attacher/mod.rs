@@ -5,18 +5,19 @@
 //!                             │ daemon                                                   │ attacher
 //!   bytes of the network ──►  │ ring ─► dedup ─► pipeline ─► outputs                     │ programs, links, rtnetlink
 //!                             │ Handle         ◄── SEQPACKET ──►                         │
-//!                             │                    Counters, Detach ──►                  │ CAP_BPF, CAP_PERFMON,
+//!                             │                    Counters, Reload, Detach ──►          │ CAP_BPF, CAP_PERFMON,
 //!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
-//!                             │              Gone, Counters, Detached, Failed            │
+//!                             │              Gone, Counters, Reloaded + a text,          │
+//!                             │              Refused, Detached, Failed                   │
 //!                             │ Connector      ◄── SEQPACKET ──►   (outputs to sockets)  │ a thread, if there are any
 //!                             └──────────────────────────────────────────────────────────┘
 //!                               clsact guard: a child of the attacher (attach/clsact)
 //! ```
 //!
-//! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, and for a
-//! connection to an output that the configuration names, by its number. Nothing else is understood, nothing that the
-//! daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]). The daemon believes the
-//! attacher, which hears nobody but the kernel, the configuration and the daemon.
+//! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, for the
+//! configuration to be read again, and for a connection to an output that it names, by its number. Nothing else is
+//! understood, nothing that the daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]).
+//! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon.
 //!
 //! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
 //! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is
@@ -30,6 +31,7 @@ mod handle;
 mod peers;
 mod process;
 pub mod protocol;
+mod reload;
 mod selection;
 mod watch;
 
@@ -44,6 +46,7 @@ pub use self::{
     connector::{Connect, Connector},
     handle::{Forked, Handle},
     peers::Peers,
+    reload::{Fresh, Read, Reload},
     selection::Selection,
 };
 use crate::{attach::AttachOptions, error::Error, load::LoadOptions};
@@ -56,8 +59,10 @@ pub struct Options {
     pub attach: AttachOptions,
     /// Kernel programs.
     pub load: LoadOptions,
-    /// Connects outputs anew; `None` if none is a socket.
-    pub connect: Option<Connect>,
+    /// Reads the configuration again; `None` if there is none.
+    pub reload: Option<Reload>,
+    /// The outputs that are sockets: it connects them anew.
+    pub peers: Peers,
 }
 
 /// Starts the attacher. Only while this process has one thread, and no file open that another process must not have.

@@ -11,7 +11,8 @@ use crate::sink::{
     open::OutputOptions,
 };
 
-/// A list that both processes have; each of them replaces its own.
+/// A list that both processes have. Both add to it what a reload brings, in the same order, and nothing is taken out of
+/// it: a number means the same peer in both, whenever the other one gets to it.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<Mutex<Vec<Peer>>>);
 
@@ -20,13 +21,18 @@ impl Peers {
     #[must_use]
     pub fn of(outputs: &[OutputOptions]) -> Self {
         let peers = Self::default();
-        peers.replace(outputs);
+        peers.add(outputs);
         peers
     }
 
-    /// Those of `outputs` from now on: after a reload, in both processes before the outputs are opened.
-    pub fn replace(&self, outputs: &[OutputOptions]) {
-        *self.list() = outputs.iter().filter_map(OutputOptions::peer).collect();
+    /// Those of `outputs` as well: after a reload, in both processes before the outputs are opened.
+    pub fn add(&self, outputs: &[OutputOptions]) {
+        let mut list = self.list();
+        for peer in outputs.iter().filter_map(OutputOptions::peer) {
+            if !list.contains(&peer) {
+                list.push(peer);
+            }
+        }
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Peer>> {

@@ -40,6 +40,9 @@ pub(super) const NAMES_AT_ONCE: usize = 512;
 pub enum Request {
     /// The counters as they are now: answered by [`Report::Counters`].
     Counters,
+    /// The configuration is to be read again, and its filters to be put into the kernel: answered by
+    /// [`Report::Reloaded`] or [`Report::Refused`].
+    Reload,
     /// The end: answered by [`Report::Detached`], or by the socket's end if nothing was loaded yet.
     Detach,
 }
@@ -57,6 +60,10 @@ pub enum Report {
     Gone(u32),
     /// The counters of the kernel programs.
     Counters(Counters),
+    /// The kernel has the filters of the configuration as it is now. Its text, which comes as a file.
+    Reloaded(#[serde(skip)] String),
+    /// The configuration stays as it was, for this reason.
+    Refused(Failure),
     /// Nothing is attached any more; the last counters.
     Detached(Counters),
     /// It ends, for this reason. Nothing is attached any more.
@@ -90,7 +97,7 @@ pub struct Failure {
 
 impl Failure {
     /// An error, cut where it would not fit into a report.
-    pub(super) fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         Self {
             line: error.to_string().chars().take(MAX_LINE).collect(),
             hint: error.hint().map(str::to_owned),

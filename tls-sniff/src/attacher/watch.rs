@@ -1,7 +1,7 @@
 //! The attacher's work: load, attach, follow the interfaces, answer the daemon.
 //!
 //! ```text
-//!          ┌ the daemon asks, or has ended ──► counters | detach, and the end
+//!          ┌ the daemon asks, or has ended ──► counters | new programs | detach, and the end
 //!  select ─┤
 //!          └ link change ──► compare interfaces with what is attached
 //! ```
@@ -9,8 +9,9 @@
 use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use super::{
-    Options, Selection, connector, process,
+    Options, Peers, Selection, connector, process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
+    reload::{self, Reloader},
 };
 use crate::{
     attach::Attacher,
@@ -44,19 +45,33 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
     options.selection.check(&found)?;
     let sees_twice = options.selection.sees_twice(&found);
 
-    let (mut programs, loaded) = load(options.load, sees_twice)?;
+    let asked_ring_len = options.load.ring_len;
+    let load_options = with_room(options.load);
+    let (mut programs, loaded) = load(&load_options, sees_twice)?;
     let ring = programs.ring_fd()?.try_clone_to_owned().map_err(unheard)?;
     daemon.send(&Report::Loaded(loaded), Some(&ring)).await.map_err(unheard)?;
     drop(ring);
+    let reloader = Reloader::new(
+        options.reload,
+        options.selection.clone(),
+        options.attach,
+        asked_ring_len,
+        load_options,
+        programs.shared_maps()?,
+        options.peers.clone(),
+    );
     let counters = programs.take_counters()?;
     let mut watch = Watch {
         daemon,
         selection: options.selection,
+        reloader,
+        peers: options.peers,
+        connector: Some(connector),
         attacher: Attacher::new(programs, options.attach),
         named: BTreeMap::new(),
         refused: BTreeMap::new(),
     };
-    let lived = watch.live(&found, &mut interfaces, &counters, connector, options.connect).await;
+    let lived = watch.live(&found, &mut interfaces, &counters).await;
     watch.attacher.detach_all();
     if lived? == Next::Detach {
         daemon.send(&Report::Detached(read(&counters)), None).await.map_err(unheard)?;
@@ -64,17 +79,21 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
     Ok(())
 }
 
-fn load(mut options: LoadOptions, sees_twice: bool) -> Result<(Programs, Loaded), Error> {
-    let least = options.least_ring_len();
-    if options.ring_len < least {
-        let asked = options.ring_len;
+/// With a ring that holds two of the largest events.
+fn with_room(mut options: LoadOptions) -> LoadOptions {
+    let (asked, least) = (options.ring_len, options.least_ring_len());
+    if asked < least {
         tracing::warn!(
             "--ring-bytes {asked} has no room for two of the largest events; it is {least} now"
         );
         options.ring_len = least;
     }
+    options
+}
+
+fn load(options: &LoadOptions, sees_twice: bool) -> Result<(Programs, Loaded), Error> {
     #[cfg_attr(not(feature = "kernel-log"), expect(unused_mut, reason = "for the feature"))]
-    let mut programs = load::load(&options)?;
+    let mut programs = load::load(options)?;
     #[cfg(feature = "kernel-log")]
     crate::kernel_log::forward(&mut programs);
     let packets = options.snaplen > 0;
@@ -90,18 +109,20 @@ fn unheard(source: io::Error) -> Error {
     Error::Process { what: "talk to the daemon", source }
 }
 
-/// What the daemon asks for.
+/// How it goes on behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing that ends the run.
+    /// As before.
     Watch,
-    /// The end, and the last counters.
+    /// With new programs.
+    Reload,
+    /// With the end, and the last counters.
     Detach,
-    /// Nothing any more: it has ended.
+    /// With the end: the daemon has ended.
     End,
 }
 
-/// Answers one request.
+/// Answers what is answered at once.
 async fn answer(
     request: Option<Request>,
     daemon: &Daemon,
@@ -110,6 +131,7 @@ async fn answer(
     match request {
         None => Ok(Next::End),
         Some(Request::Detach) => Ok(Next::Detach),
+        Some(Request::Reload) => Ok(Next::Reload),
         Some(Request::Counters) => {
             let report = Report::Counters(read(counters));
             daemon.send(&report, None).await.map_err(unheard)?;
@@ -127,6 +149,10 @@ async fn asked(daemon: &Daemon) -> Result<Option<Request>, Error> {
 struct Watch<'a> {
     daemon: &'a Daemon,
     selection: Selection,
+    reloader: Reloader,
+    peers: Peers,
+    /// Until a thread has it.
+    connector: Option<OwnedFd>,
     attacher: Attacher,
     /// The names that the daemon knows.
     named: BTreeMap<u32, String>,
@@ -141,8 +167,6 @@ impl Watch<'_> {
         found: &[Interface],
         interfaces: &mut Interfaces,
         counters: &KernelCounters,
-        connector: OwnedFd,
-        connect: Option<super::Connect>,
     ) -> Result<Next, Error> {
         let daemon = self.daemon;
         {
@@ -152,8 +176,11 @@ impl Watch<'_> {
                 tokio::select! {
                     biased;
                     request = asked(daemon) => {
-                        let next = answer(request?, daemon, counters).await?;
-                        if next != Next::Watch { return Ok(next) }
+                        match answer(request?, daemon, counters).await? {
+                            // The daemon asks for that once it has heard that all is attached.
+                            Next::Watch | Next::Reload => {}
+                            end => return Ok(end),
+                        }
                     }
                     attached = &mut first => break attached?,
                 }
@@ -162,20 +189,45 @@ impl Watch<'_> {
         if let Err(error) = process::confine() {
             tracing::warn!("the attacher process keeps more capabilities than it needs: {error}");
         }
-        if let Some(connect) = connect {
-            let serving = connector::serve(connector, connect);
-            serving.map_err(|source| Error::Process { what: "start a thread", source })?;
-        }
+        self.serve_outputs()?;
         self.tell(&Report::Watching).await?;
         loop {
             tokio::select! {
                 biased;
                 request = asked(daemon) => {
-                    let next = answer(request?, daemon, counters).await?;
-                    if next != Next::Watch { return Ok(next) }
+                    match answer(request?, daemon, counters).await? {
+                        Next::Watch => {}
+                        Next::Reload => self.reload().await?,
+                        end => return Ok(end),
+                    }
                 }
                 () = interfaces.changed() => self.reconcile(interfaces).await?,
             }
+        }
+    }
+
+    /// Connects outputs from now on, on a thread, if there are any that are sockets.
+    fn serve_outputs(&mut self) -> Result<(), Error> {
+        if let Some(connect) = self.peers.serving()
+            && let Some(socket) = self.connector.take()
+        {
+            connector::serve(socket, connect)
+                .map_err(|source| Error::Process { what: "start a thread", source })?;
+        }
+        Ok(())
+    }
+
+    async fn reload(&mut self) -> Result<(), Error> {
+        let reloaded = self.reloader.reload(&mut self.attacher).and_then(|text| {
+            self.serve_outputs()?;
+            reload::file_of(&text).map_err(|source| Error::Process { what: "hand over", source })
+        });
+        match reloaded {
+            Ok(text) => {
+                let report = Report::Reloaded(String::new());
+                self.daemon.send(&report, Some(&text)).await.map_err(unheard)
+            }
+            Err(error) => self.tell(&Report::Refused(Failure::of(&error))).await,
         }
     }
 

@@ -89,24 +89,28 @@ enum Which {
 }
 
 impl FilterFlags {
-    /// The filter of the flags.
+    /// Whose packets are wanted.
     ///
     /// # Errors
     ///
     /// If the file of networks cannot be read, or has a line that is no network.
-    pub(crate) fn filter(&self, events: &[EventKind]) -> Result<PacketFilter, Error> {
+    pub(crate) fn networks(&self) -> Result<Vec<EndRule<Network>>, Error> {
         let mut networks = [&self.host[..], &self.net[..]].concat();
         if let Some(path) = &self.net_file {
             networks.extend(networks_of(path)?);
         }
-        Ok(PacketFilter {
+        Ok(networks)
+    }
+
+    /// The filter of the flags but for the networks.
+    pub(crate) fn filter_of_records(&self, events: &[EventKind]) -> PacketFilter {
+        PacketFilter {
             direction: match self.direction {
                 Which::In => Some(Direction::Ingress),
                 Which::Out => Some(Direction::Egress),
                 Which::Inout => None,
             },
             ports: self.port.clone(),
-            networks,
             vlans: self.vlan.clone(),
             sample: self.sample.map(|Sample(n)| n),
             tcp: self.tcp.clone(),
@@ -118,7 +122,7 @@ impl FilterFlags {
             follows_handshakes: events.contains(&EventKind::Handshake),
             application_data: events.contains(&EventKind::ApplicationData),
             ..PacketFilter::default()
-        })
+        }
     }
 
     /// The words of the expression as one text, empty without any.

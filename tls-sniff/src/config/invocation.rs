@@ -53,7 +53,6 @@ impl Invocation {
     }
 
     /// The file that `--config` names.
-    #[cfg(test)]
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }

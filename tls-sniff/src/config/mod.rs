@@ -10,7 +10,6 @@
 //!
 //! The keys are the names of clap's long flags, so a flag that is added has its key.
 
-#[cfg(test)]
 mod change;
 mod document;
 mod entries;

@@ -71,12 +71,12 @@ impl Manager {
         self.tell(reader, Instant::now());
     }
 
-    /// A new configuration is being read.
+    /// The configuration is being read again.
     pub(super) fn reloading(&mut self) {
         self.notifier.reloading();
     }
 
-    /// It is in force, or refused.
+    /// It was, or stays as it was.
     pub(super) fn reloaded(&mut self) {
         self.notifier.ready();
     }

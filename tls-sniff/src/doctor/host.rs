@@ -10,6 +10,7 @@ use aya::{
 };
 use caps::{CapSet, Capability};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use tls_sniff_common::config;
 
 use super::report::{Finding, Level};
 use crate::{
@@ -47,7 +48,9 @@ pub(super) fn examine() -> Vec<Finding> {
         memlock(version),
     ]);
     if may_load {
-        findings.extend([ring_buffer(), xdp_load_bytes(), programs()]);
+        let load_bytes = xdp_load_bytes();
+        let whole = load_bytes.level == Level::Ok;
+        findings.extend([ring_buffer(), load_bytes, programs(whole)]);
     } else {
         let found = "not tried: that needs the capabilities";
         findings.push(Finding::new("programs", Level::Note, found));
@@ -180,9 +183,10 @@ fn xdp_load_bytes() -> Finding {
     }
 }
 
-/// The real thing, attached nowhere.
-fn programs() -> Finding {
-    match load::load(&LoadOptions { xdp: true, ..LoadOptions::default() }) {
+/// The real thing, attached nowhere. `whole`: XDP sees whole packets.
+fn programs(whole: bool) -> Finding {
+    let longest = if whole { config::MAX_CAPTURE_LEN } else { config::MAX_DIRECT_CAPTURE_LEN };
+    match load::load(&LoadOptions { xdp: true, capture_len: longest, ..LoadOptions::default() }) {
         Ok(_) => Finding::ok("programs", "all were loaded, and nothing was attached"),
         Err(error) => {
             Finding::new("programs", Level::Problem, error.to_string()).advise(error.hint())

@@ -20,7 +20,7 @@ pub enum AddressError {
     #[error("{0:?} is no port; it is PORT, HOST:PORT or [IPV6]:PORT")]
     Port(String),
     /// An IPv6 address without brackets, or with one of them, or nothing.
-    #[error("{0:?} is no host; an IPv6 address stands in brackets: [::1]:9443")]
+    #[error("{0:?} is no host; an IPv6 address stands in brackets: [::1]:9921")]
     Host(String),
 }
 
@@ -70,11 +70,11 @@ mod tests {
     #[test]
     fn a_port_alone_is_on_loopback() {
         for (text, shown) in [
-            ("9443", "127.0.0.1:9443"),
-            (":9443", "127.0.0.1:9443"),
+            ("9921", "127.0.0.1:9921"),
+            (":9921", "127.0.0.1:9921"),
             ("0.0.0.0:0", "0.0.0.0:0"),
-            ("localhost:9443", "localhost:9443"),
-            ("[::1]:9443", "[::1]:9443"),
+            ("localhost:9921", "localhost:9921"),
+            ("[::1]:9921", "[::1]:9921"),
             ("[::]:65535", "[::]:65535"),
         ] {
             let address: Address = text.parse().unwrap();
@@ -88,8 +88,8 @@ mod tests {
             assert_eq!(text.parse::<Address>(), Err(AddressError::Port(text.to_owned())));
         }
         for (text, host) in [
-            ("::1:9443", "::1"),
-            ("[::1:9443", "[::1"),
+            ("::1:9921", "::1"),
+            ("[::1:9921", "[::1"),
             ("[x]:1", "[x]"),
             ("[]:1", "[]"),
             ("a b:1", "a b"),

@@ -74,8 +74,21 @@ type Answer = Response<Full<Bytes>>;
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
-    runtime: Runtime,
+    runtime: Unused,
     process: Process,
+}
+
+/// A runtime that is made in another one, and may be dropped there if it was never used.
+#[derive(Debug)]
+struct Unused(Option<Runtime>);
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Its own `drop` waits, and panics where nothing may wait.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Listening {
@@ -94,7 +107,7 @@ impl Listening {
             .build()
             .map_err(failed("start a runtime"))?;
         let process = Process::open().map_err(failed("read /proc/self/stat"))?;
-        Ok(Self { listener, address: bound, runtime, process })
+        Ok(Self { listener, address: bound, runtime: Unused(Some(runtime)), process })
     }
 
     /// Where it listens: the port that the system chose, if 0 was asked for.
@@ -109,13 +122,17 @@ impl Listening {
     ///
     /// If there is no thread to be had.
     pub fn start(self) -> Result<Scrapes, MetricsError> {
-        let Self { listener, address, runtime, process } = self;
+        let Self { listener, address, mut runtime, process } = self;
         let (ask, asked) = mpsc::channel(1);
         let server =
             Server { ask, process, turn: tokio::sync::Mutex::default(), last: Mutex::default() };
         thread::Builder::new()
             .name("metrics".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, Arc::new(server))))
+            .spawn(move || {
+                if let Some(runtime) = runtime.0.take() {
+                    runtime.block_on(serve(listener, Arc::new(server)));
+                }
+            })
             .map_err(|source| MetricsError::Process { what: "start the thread", source })?;
         tracing::info!("metrics at http://{address}/metrics");
         if !address.ip().is_loopback() {

@@ -34,9 +34,10 @@ pub use self::seccomp::available as seccomp_available;
 /// What the process still has to do behind the sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Files may be made, written, renamed and removed beneath these. If there is none, no file can be opened.
+    /// Files may be made, read, written, renamed and removed beneath these.
     pub directories: Vec<PathBuf>,
-    /// Files may be read beneath these: those of TLS secrets, which others write and replace.
+    /// Files may be read beneath these: those of TLS secrets, which others write and replace. If there is none of
+    /// either, no file can be opened.
     pub readable: Vec<PathBuf>,
     /// Threads may be started.
     pub threads: bool,

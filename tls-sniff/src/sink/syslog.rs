@@ -8,7 +8,7 @@
 //!
 //! Behind the local socket rsyslog and journald expect the form of syslog(3), not RFC 5424.
 
-use std::{fmt, io::Write as _, process, str::FromStr};
+use std::{fmt, io::Write as _, process, str::FromStr, sync::OnceLock};
 
 use jiff::{Timestamp, tz::TimeZone};
 use nix::sys::utsname::uname;
@@ -78,6 +78,12 @@ impl fmt::Display for AppName {
     }
 }
 
+/// The system's time zone, as it was when this was called first: a sandbox may not let its file be read later.
+pub(crate) fn zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    ZONE.get_or_init(|| TimeZone::try_system().unwrap_or(TimeZone::UTC)).clone()
+}
+
 /// What each message begins with.
 #[derive(Debug)]
 pub struct Header {
@@ -88,7 +94,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Asks the system for its name and time zone, which a sandbox may not allow later.
+    /// Asks the system for its name.
     #[must_use]
     pub fn new(facility: Facility, app_name: AppName) -> Self {
         let system = uname().ok();
@@ -99,7 +105,7 @@ impl Header {
             app_name,
             // NILVALUE of RFC 5424.
             host: host.filter(fits).unwrap_or_else(|| "-".to_owned()),
-            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            zone: zone(),
         }
     }
 

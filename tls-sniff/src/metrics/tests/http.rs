@@ -169,3 +169,9 @@ fn an_address_that_is_taken_is_said() {
     assert!(error.to_string().starts_with("cannot serve metrics at 127.0.0.1:"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("ss -ltnp")));
 }
+
+#[test]
+fn a_start_that_fails_behind_it_is_no_panic() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { drop(Listening::at(&"0".parse().unwrap()).unwrap()) });
+}

@@ -110,9 +110,16 @@ pub(super) const WITH_OLDER_WAY: &[Call] = &[
 /// To open files, where Landlock says which.
 pub(super) const OPENING: &[Call] = &[libc::SYS_openat];
 
+/// What rename(3) is where there is no call of that name.
+#[cfg(target_arch = "x86_64")]
+const RENAMEAT: Call = libc::SYS_renameat;
+/// Of asm-generic/unistd.h; libc leaves it out.
+#[cfg(not(target_arch = "x86_64"))]
+const RENAMEAT: Call = 38;
+
 /// To renew files.
 pub(super) const RENEWING: &[Call] = &[
-    libc::SYS_renameat,
+    RENAMEAT,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_getdents64,

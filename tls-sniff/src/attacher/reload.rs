@@ -1,0 +1,124 @@
+//! A configuration that changed: programs with its filters in the place of those that run.
+
+use std::{
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    os::fd::OwnedFd,
+};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::{Peers, Selection};
+use crate::{
+    attach::{AttachOptions, Attacher},
+    error::Error,
+    load::{self, LoadOptions, Programs, SharedMaps},
+    sink::open::OutputOptions,
+};
+
+/// Reads the configuration again, if what it was (its text) can become what it is while tls-sniff runs.
+pub type Read = Box<dyn Fn(&str) -> Result<Fresh, Error>>;
+
+/// A configuration that can be read again.
+pub struct Reload {
+    /// The text of what runs.
+    pub text: String,
+    /// The way to what is to run instead.
+    pub read: Read,
+}
+
+/// A configuration as it is now.
+pub struct Fresh {
+    /// What the daemon makes its own part of.
+    pub text: String,
+    /// Interfaces.
+    pub selection: Selection,
+    /// Hooks.
+    pub attach: AttachOptions,
+    /// Kernel programs; their flow key is not asked for.
+    pub load: LoadOptions,
+    /// Outputs.
+    pub outputs: Vec<OutputOptions>,
+}
+
+/// What runs, and how to come by what is to run instead.
+pub(super) struct Reloader {
+    reload: Option<Reload>,
+    selection: Selection,
+    attach: AttachOptions,
+    /// As asked for, which may be less than there is.
+    asked_ring_len: u32,
+    load: LoadOptions,
+    maps: SharedMaps,
+    peers: Peers,
+}
+
+impl Reloader {
+    /// `load`: as the programs were loaded; `maps`: theirs.
+    pub(super) const fn new(
+        reload: Option<Reload>,
+        selection: Selection,
+        attach: AttachOptions,
+        asked_ring_len: u32,
+        load: LoadOptions,
+        maps: SharedMaps,
+        peers: Peers,
+    ) -> Self {
+        Self { reload, selection, attach, asked_ring_len, load, maps, peers }
+    }
+
+    /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
+    /// configuration's text.
+    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
+        let Reload { text, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
+        let fresh = read(text)?;
+        let load = self.loadable(&fresh)?;
+        let programs = load_beside(&load, &self.maps)?;
+        attacher.swap(programs)?;
+        self.load = load;
+        self.peers.add(&fresh.outputs);
+        if let Some(reload) = &mut self.reload {
+            reload.text.clone_from(&fresh.text);
+        }
+        Ok(fresh.text)
+    }
+
+    /// How the programs are to be loaded, if nothing has changed that is fixed.
+    fn loadable(&self, fresh: &Fresh) -> Result<LoadOptions, Error> {
+        let fixed = |what| Err(Error::Fixed { what });
+        if fresh.selection != self.selection {
+            return fixed("--interface");
+        }
+        if fresh.attach != self.attach {
+            return fixed("--hook, --tc-attach, --tc-order, --xdp-mode or --tap");
+        }
+        let mut load = fresh.load.clone();
+        if load.ring_len != self.asked_ring_len {
+            return fixed("--ring-bytes");
+        }
+        load.ring_len = self.load.ring_len;
+        if load.least_ring_len() > load.ring_len {
+            return fixed(
+                "--ring-bytes, which the new --payload-bytes or --snaplen need to be larger",
+            );
+        }
+        load.flow_key = self.load.flow_key;
+        Ok(load)
+    }
+}
+
+fn load_beside(options: &LoadOptions, maps: &SharedMaps) -> Result<Programs, Error> {
+    #[cfg_attr(not(feature = "kernel-log"), expect(unused_mut, reason = "for the feature"))]
+    let mut programs = load::load_beside(options, maps)?;
+    #[cfg(feature = "kernel-log")]
+    crate::kernel_log::forward(&mut programs);
+    Ok(programs)
+}
+
+/// A text as a file without a name, to be read from its start.
+pub(super) fn file_of(text: &str) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"configuration", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
