@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tls_sniff::Shell;
 
-use crate::run::{output, run as run_command, say, workspace_root};
+use crate::run::{cargo, output, run as run_command, workspace_root};
 use crate::setup;
 
 /// What to pack, and where to.
@@ -67,9 +67,19 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Builds the program for release and returns its path.
 fn build(root: &Path) -> Result<PathBuf> {
-    let binary = tls_sniff_tests::sniffer::build("release")?;
-    say(&format!("built       {}", binary.strip_prefix(root).unwrap_or(&binary).display()));
-    Ok(binary)
+    let mut command = cargo(root);
+    command.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "tls-sniff",
+        "--bin",
+        "tls-sniff",
+    ]);
+    run_command(&mut command)?;
+    // There is nothing left to build: it only says where the program is.
+    tls_sniff_tests::sniffer::build("release")
 }
 
 /// Puts what is made for the package where tls-sniff/Cargo.toml looks for it.

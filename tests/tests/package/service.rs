@@ -30,6 +30,8 @@ use super::deb;
 
 const SOON: Duration = Duration::from_secs(30);
 const UNIT: &str = "tls-sniff.service";
+const INSTANCE: &str = "tls-sniff@veth-b.service";
+const INSTANCE_CONFIG: &str = "/etc/tls-sniff/veth-b.toml";
 const CONFIG: &str = "/etc/tls-sniff/config.toml";
 const EVENTS: &str = "/var/log/tls-sniff/events.json";
 
@@ -124,7 +126,7 @@ pub(crate) fn life() -> Result<()> {
     // Type=notify: dpkg has waited for it.
     ensure!(attached::programs(&site.pair.second.namespace)? == 2);
     ensure!(machine.run("systemctl", &["is-enabled", UNIT])? == "enabled");
-    for unit in [UNIT, "tls-sniff@veth-b.service"] {
+    for unit in [UNIT, INSTANCE] {
         let verified = machine.output("systemd-analyze", &["verify", unit])?;
         let said = String::from_utf8_lossy(&verified.stderr);
         ensure!(verified.status.success() && said.is_empty(), "{unit}: {said}");
@@ -139,8 +141,8 @@ pub(crate) fn life() -> Result<()> {
     }
     stop(&site)?;
     all_at_once(&site)?;
-    upgrade(&site)?;
     template(&site)?;
+    upgrade(&site)?;
     purge(&site)
 }
 
@@ -247,11 +249,14 @@ fn all_at_once(site: &Site) -> Result<()> {
 
 /// Another revision is started in the place of the old one, and what was changed in the configuration stays.
 fn upgrade(site: &Site) -> Result<()> {
-    let before = site.machine.property(UNIT, "MainPID")?;
+    let main = |unit| site.machine.property(unit, "MainPID");
+    let before = [main(UNIT)?, main(INSTANCE)?];
     let edited = fs::read_to_string(site.machine.path(CONFIG))?;
     site.install(2)?;
     ensure!(site.is_active()?, "{}", site.machine.account(UNIT));
-    ensure!(site.machine.property(UNIT, "MainPID")? != before, "it is not restarted");
+    let after = [main(UNIT)?, main(INSTANCE)?];
+    let restarted = before.iter().zip(&after).all(|(before, after)| before != after);
+    ensure!(restarted && !after.contains(&"0".to_owned()), "{before:?}, then {after:?}");
     ensure!(fs::read_to_string(site.machine.path(CONFIG))? == edited, "the configuration is lost");
     site.handshake("wanted.upgraded")?;
     site.told("wanted.upgraded").map(drop)
@@ -263,20 +268,21 @@ fn template(site: &Site) -> Result<()> {
     let instance = "tls-sniff@veth-b.service";
     let config =
         "tc-attach = \"clsact\"\n[[output]]\nto = \"file:/var/log/tls-sniff/veth-b.json\"\n";
-    fs::write(site.machine.path("/etc/tls-sniff/veth-b.toml"), config)?;
-    site.machine.run("systemctl", &["enable", "--now", instance])?;
-    let status = site.machine.property(instance, "StatusText")?;
+    fs::write(site.machine.path(INSTANCE_CONFIG), config)?;
+    site.machine.run("systemctl", &["enable", "--now", INSTANCE])?;
+    let status = site.machine.property(INSTANCE, "StatusText")?;
     ensure!(status.starts_with("watching veth-b: "), "{status:?}");
     let network = &site.pair.second.namespace;
     ensure!(attached::clsact(network)?.contains("tls_sniff_"), "{}", attached::clsact(network)?);
-    site.machine.run("systemctl", &["kill", "--kill-whom=main", "--signal=KILL", instance])?;
+    site.machine.run("systemctl", &["kill", "--kill-whom=main", "--signal=KILL", INSTANCE])?;
     poll::try_until(SOON, "the filters of a killed process to go", || {
         Ok(attached::clsact(network)?.is_empty().then_some(()))
     })?;
-    fs::remove_file(site.machine.path("/etc/tls-sniff/veth-b.toml")).context("its configuration")
+    site.machine.run("systemctl", &["restart", INSTANCE]).map(drop)
 }
 
 fn purge(site: &Site) -> Result<()> {
+    fs::remove_file(site.machine.path(INSTANCE_CONFIG))?;
     let files = site.machine.run("dpkg", &["--listfiles", "tls-sniff"])?;
     site.machine.run("dpkg", &["--purge", "tls-sniff"])?;
     site.nothing_is_attached()?;
