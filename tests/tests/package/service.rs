@@ -265,7 +265,6 @@ fn upgrade(site: &Site) -> Result<()> {
 /// One interface, by a configuration of its own, as on a kernel before 6.6. Filters on clsact outlive the process that
 /// made them: another one takes them off, and the unit lets it.
 fn template(site: &Site) -> Result<()> {
-    let instance = "tls-sniff@veth-b.service";
     let config =
         "tc-attach = \"clsact\"\n[[output]]\nto = \"file:/var/log/tls-sniff/veth-b.json\"\n";
     fs::write(site.machine.path(INSTANCE_CONFIG), config)?;
