@@ -14,6 +14,8 @@ mod attach;
 mod backpressure;
 #[path = "live/captures.rs"]
 mod captures;
+#[path = "live/configuration.rs"]
+mod configuration;
 #[path = "live/dedup.rs"]
 mod dedup;
 #[path = "live/doctor.rs"]
@@ -143,16 +145,15 @@ fn main() -> ExitCode {
         test("killed_leaves_nothing_by_tcx", ATTACHED, || attach::killed("tc", "tcx")),
         test("killed_leaves_nothing_by_clsact", ATTACHED, || attach::killed("tc", "clsact")),
         test("killed_leaves_nothing_by_xdp", ATTACHED, || attach::killed("xdp", "auto")),
-        test("killed_attacher_is_told_by_tcx", ATTACHED, || attach::attacher_killed("tc", "tcx")),
-        test("killed_attacher_is_told_by_clsact", ATTACHED, || {
-            attach::attacher_killed("tc", "clsact")
-        }),
+        test("killed_attacher_is_told_by_tcx", ATTACHED, || attach::attacher_killed("tcx")),
+        test("killed_attacher_is_told_by_clsact", ATTACHED, || attach::attacher_killed("clsact")),
         test("ingress_qdisc_is_refused", ATTACHED, attach::ingress_qdisc),
         test("interface_that_leaves_comes_back", ATTACHED, attach::leaves_and_comes_back),
         test("filters_that_others_remove_come_back", ATTACHED, attach::removed_by_others),
         test("killed_guard_is_made_up_for", ATTACHED, attach::guard_killed),
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
+        test("a_changed_configuration_is_followed_or_refused", NETWORK, configuration::followed),
         test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
         test("filters_change_without_a_gap_by_clsact", RELOADED, || {
             reload::swapped("tc", "clsact")

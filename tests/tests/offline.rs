@@ -33,6 +33,8 @@ mod full_disk;
 mod manual;
 #[path = "offline/outputs.rs"]
 mod outputs;
+#[path = "offline/progress.rs"]
+mod progress;
 #[path = "offline/sandbox.rs"]
 mod sandbox;
 #[path = "offline/tunnels.rs"]
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         ),
         test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
         test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
+        test("progress_is_for_terminals", &[Need::Tool("script")], progress::bar),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

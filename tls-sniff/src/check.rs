@@ -23,12 +23,13 @@ pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
     let events = cli.events();
+    let outputs = cli.outputs(false);
     let expression = cli.expression()?;
     let explanation = Explanation {
         expression: expression.as_ref().map(Expression::text),
         filter: &filter,
         handshakes: &handshakes,
-        events: &events,
+        events: if outputs.is_empty() { &[] } else { &events },
     };
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
@@ -36,6 +37,10 @@ pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "{} is valid.", file.display())?;
         write!(out, "{explanation}")?;
         writeln!(out, "Interfaces: {}", cli.interface.join(", "))?;
+        for output in &outputs {
+            let events: Vec<&str> = output.events.iter().map(|kind| kind.as_str()).collect();
+            writeln!(out, "Output: {} ({})", output.target, events.join(", "))?;
+        }
         if let Some(capture) = &capture {
             writeln!(out, "Capture: {}", capture.path.display())?;
         }

@@ -1,6 +1,7 @@
 //! The command line: raw flags, and what they mean together.
 
 mod capture;
+mod contradictions;
 mod doctor;
 mod filter;
 mod handshake;
@@ -8,11 +9,7 @@ mod metrics;
 mod output;
 mod sandbox;
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_complete::Shell;
@@ -29,12 +26,7 @@ use crate::{
     error::Error,
     filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
     observation::EventKind,
-    sink::{
-        Form,
-        json::Profile,
-        open::{OutputOptions, check_targets},
-        spec::Target,
-    },
+    sink::{Form, json::Profile, open::OutputOptions},
 };
 
 /// Shows the TLS handshakes of a host, live from the kernel or from a capture file.
@@ -161,6 +153,7 @@ Examples:
   tls-sniff -r capture.pcapng        the same from a file
   tls-sniff -i any 'host 10.0.0.1 and not port 8443'
   tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
+  tls-sniff --config /etc/tls-sniff/config.toml -i eth0
   tls-sniff --sni '*.example.org' --outcome failed -w failed.pcapng --write-scope handshake
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -231,58 +224,6 @@ pub(crate) enum Format {
 }
 
 impl Cli {
-    /// What contradicts itself in a way that clap cannot tell.
-    pub(crate) fn contradiction(&self) -> Option<String> {
-        self.contradict().err()
-    }
-
-    fn contradict(&self) -> Result<(), String> {
-        if matches!(self.format, Some(Format::Text | Format::None)) && self.json_profile.is_some() {
-            return refuse("--json-profile is for JSON, not for --format text or none");
-        }
-        if self.tap && matches!(self.hook, Some(Hook::Tc)) {
-            return refuse("--tap drops packets at XDP: --hook tc does not go with it");
-        }
-        if self.tap && self.interface.iter().any(|name| name == "any") {
-            return refuse(
-                "--tap needs the interface by its name: with `any` this host would hear nothing more",
-            );
-        }
-        let takes_stdout = if self.output.is_empty() {
-            self.format(true) != Format::None
-        } else {
-            self.output.has_stdout()
-        };
-        if self.capture.to_stdout() && takes_stdout {
-            return refuse(
-                "stdout is taken by the capture of `-w -`: events need --format none, or another --output",
-            );
-        }
-        // libpcap would ask the DNS for a host of that name.
-        let expression = self.filters.expression();
-        if Path::new("/sys/class/net").join(&expression).is_dir() && !expression.is_empty() {
-            return refuse(&format!("{expression} is an interface: -i {expression} watches it"));
-        }
-        if self.format == Some(Format::None) && self.capture.write.is_none() && !self.explain {
-            return refuse("--format none leaves nothing to write: it goes with -w");
-        }
-        if self.format == Some(Format::None) && !self.output.is_empty() {
-            return refuse("--format none and --output contradict each other");
-        }
-        self.contradict_outputs()?;
-        if self.filters.asks_messages_of_other_records() {
-            return refuse(
-                "--handshake and --hello-version are of --content handshake, not of others",
-            );
-        }
-        if let (Some(read), Some(written)) = (&self.read, &self.capture.write)
-            && is_same_file(read, written)
-        {
-            return refuse("-w would overwrite the file that -r reads");
-        }
-        Ok(())
-    }
-
     /// Which log messages are wanted.
     pub(crate) const fn log_level(&self) -> Level {
         match (self.quiet, self.verbose) {
@@ -290,32 +231,6 @@ impl Cli {
             (false, false) => Level::INFO,
             (false, true) => Level::DEBUG,
         }
-    }
-
-    /// Outputs that contradict each other or other flags.
-    fn contradict_outputs(&self) -> Result<(), String> {
-        let outputs = self.outputs(false);
-        if let Err(error) = check_targets(&outputs) {
-            return refuse(&error.to_string());
-        }
-        for output in &outputs {
-            if let Target::File(path) = &output.target {
-                if self.read.as_ref().is_some_and(|read| is_same_file(read, path)) {
-                    return refuse("an output would be written into the file that -r reads");
-                }
-                if self.capture.write.as_ref() == Some(path) {
-                    return refuse("an output would be written into the capture of -w");
-                }
-            }
-            let native = matches!(output.form, Form::Text | Form::Json(Profile::Native));
-            if !native && !output.events.contains(&EventKind::Handshake) {
-                let target = &output.target;
-                return refuse(&format!(
-                    "only --json-profile native has other --events than handshake: {target} has another"
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Where events are written to; `terminal`: whether stdout is one.
@@ -423,20 +338,6 @@ impl Cli {
             },
         }
     }
-}
-
-/// What is contradicted, as an error.
-fn refuse(message: &str) -> Result<(), String> {
-    Err(message.to_owned())
-}
-
-/// Whether two names are of one file.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file = |path: &Path| {
-        let about = fs::metadata(path).ok()?;
-        about.is_file().then(|| (about.dev(), about.ino()))
-    };
-    file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 #[cfg(test)]

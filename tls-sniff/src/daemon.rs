@@ -3,8 +3,7 @@
 //!
 //! ```text
 //!                 ┌ signal | output closed | count reached ──► stop
-//!                 ├ SIGHUP ──► files of outputs are opened again; with a configuration file, the attacher swaps the
-//!                 │            kernel programs, and the pipeline follows
+//!                 ├ SIGHUP ──► files of outputs are opened again; the configuration is read again (reload)
 //!  select ────────┼ the attacher reports ──► names, an interface that is gone, counters
 //!                 ├ ring readable ──► a bounded batch through dedup and the pipeline
 //!                 ├ held for long enough ► what dedup holds, through the pipeline
@@ -22,8 +21,6 @@ mod reader;
 mod reload;
 mod scraping;
 
-pub use self::reload::Follow;
-
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -34,6 +31,7 @@ use tls_sniff_common::{
     flow::{Hook, KERNEL_HOOKS},
 };
 
+pub use self::reload::{Follow, Fresh, Read};
 use self::{
     manager::Manager,
     reader::Reader,
@@ -43,10 +41,10 @@ use self::{
 use crate::{
     attacher::{
         Forked, Handle, Peers,
-        protocol::{Counters, Failure, Report, Request},
+        protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{ended, hangup, stop_signal},
+    ending::{ended, stop_signal},
     error::Error,
     metrics::Listening,
     notify::Notifier,
@@ -66,7 +64,7 @@ pub struct LiveOptions {
     pub sandbox: Strictness,
     /// The service manager.
     pub notifier: Notifier,
-    /// Follows the configuration file when SIGHUP has it read again; `None` if there is none.
+    /// Makes the configuration's part for this process of its text; `None` if there is no configuration.
     pub follow: Option<Follow>,
 }
 
@@ -78,7 +76,7 @@ pub struct LiveOptions {
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let hangup = hangup(sinks.have_files() || options.follow.is_some())?;
+    let reload = Reload::new(options.follow, sinks.have_files())?;
     let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
     let metrics = metrics.map(|metrics| Listening::at(&metrics.address)).transpose()?;
@@ -105,8 +103,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let reload = Reload { hangup, asked: false, follow: options.follow, peers };
-    let mut live = Live { attacher, reader, ring, scraping, reload, manager };
+    let mut live = Live { attacher, reader, ring, scraping, reload, manager, peers };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -127,6 +124,8 @@ struct Live {
     /// If metrics are served.
     scraping: Option<Scraping>,
     reload: Reload,
+    /// The outputs that the attacher connects.
+    peers: Peers,
 }
 
 impl Live {
@@ -156,7 +155,10 @@ impl Live {
         tokio::pin!(closed);
         loop {
             self.tell_manager();
-            let Self { attacher, ring, reader, scraping, reload, manager } = self;
+            if self.reload.has_changed_outputs() {
+                closed.set(self.reader.pipeline.closed());
+            }
+            let Self { attacher, ring, reader, scraping, reload, manager, .. } = self;
             if reader.keep_time() {
                 attacher.ask(Request::Counters);
             }
@@ -169,15 +171,8 @@ impl Live {
                 biased;
                 () = &mut *stop => return Ok(()),
                 () = &mut closed => return Ok(()),
-                () = reload.wanted() => self.hung_up(),
-                report = attacher.next() => {
-                    let report = report?;
-                    let is_other = matches!(report, Report::Reloaded(_));
-                    self.reported(report);
-                    if is_other {
-                        closed.set(self.reader.pipeline.closed());
-                    }
-                }
+                () = reload.hangup() => self.hung_up(),
+                report = attacher.next() => { let report = report?; self.reported(report) }
                 step = Scraping::step(scraping.as_mut()) => match step {
                     Step::Counters => attacher.ask(Request::Counters),
                     Step::Answer => self.answer_scrape(),
@@ -219,42 +214,10 @@ impl Live {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
-            Report::Reloaded(text) => {
-                let followed = self.reload.follow(&text, &mut self.reader.pipeline);
-                self.reloaded(followed.map_err(|error| Failure::of(&error)));
-            }
-            Report::Refused(failure) => self.reloaded(Err(failure)),
+            Report::Reloaded(text) => self.reloaded(&text),
+            Report::Refused(failure) => self.refused(&failure),
             Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
         }
-    }
-
-    /// SIGHUP.
-    fn hung_up(&mut self) {
-        self.manager.reloading();
-        self.reader.pipeline.reopen();
-        if self.reload.begin() {
-            self.attacher.ask(Request::Reload);
-        } else {
-            self.manager.reloaded();
-        }
-    }
-
-    /// The end of a reload, and what was wrong with it.
-    fn reloaded(&mut self, outcome: Result<(), Failure>) {
-        self.reload.end();
-        match outcome {
-            Ok(()) => tracing::info!("the configuration was read again"),
-            Err(failure) => {
-                for line in failure.line.lines() {
-                    tracing::error!("{line}");
-                }
-                if let Some(hint) = failure.hint {
-                    tracing::error!("hint: {hint}");
-                }
-                tracing::error!("the configuration stays as it was");
-            }
-        }
-        self.manager.reloaded();
     }
 
     /// Counters that were asked for; `None` if they could not be read.

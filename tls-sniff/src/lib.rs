@@ -43,6 +43,7 @@ pub mod observation;
 pub mod offline;
 pub mod pipeline;
 pub mod privilege;
+mod progress;
 pub mod reassembly;
 pub mod recorder;
 mod run;

@@ -4,13 +4,17 @@ use std::{
     env,
     io::{self, IsTerminal as _, Write},
     os::fd::AsFd,
+    sync::OnceLock,
 };
 
 use nix::sys::stat::fstat;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
 };
+
+use crate::progress;
 
 /// Starts the log: messages of this program from `level` on, of libraries only what is wrong. To be called once.
 pub(crate) fn start(level: Level) {
@@ -21,9 +25,23 @@ pub(crate) fn start(level: Level) {
         .with_level(!journal)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(Stderr { journal });
-    let filter = Targets::new().with_target("tls_sniff", level).with_default(Level::WARN);
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    let (filter, handle) = reload::Layer::new(from(level));
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    let _once = FILTER.set(handle);
 }
+
+/// Has messages logged from another level on.
+pub(crate) fn set_level(level: Level) {
+    // It fails only if there is no log.
+    let _nobody = FILTER.get().map(|filter| filter.reload(from(level)));
+}
+
+fn from(level: Level) -> Targets {
+    Targets::new().with_target("tls_sniff", level).with_default(Level::WARN)
+}
+
+/// What is logged.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Whether `stream` is the one that systemd has connected to the journal, which `JOURNAL_STREAM` names by device and
 /// inode (systemd.exec(5)). A child whose stderr goes elsewhere inherits the variable, too.
@@ -76,7 +94,7 @@ impl<W: Write> Write for Lines<W> {
             lines.extend_from_slice(line);
         }
         // In one go: another process may write there, too.
-        self.to.write_all(&lines).map(|()| message.len())
+        progress::aside(|| self.to.write_all(&lines)).map(|()| message.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

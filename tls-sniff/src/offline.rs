@@ -26,6 +26,7 @@ use crate::{
     error::Error,
     filter::expression::Expression,
     pipeline::{OpenSinks, Pipeline, PipelineOptions, Sighting, Sinks},
+    progress::{self, Progress},
     sandbox::{self, Strictness},
     sink::output::WhenFull,
     source::file::{CaptureError, CaptureFile, Examiner, Fault, Frame},
@@ -40,6 +41,8 @@ pub struct OfflineOptions {
     pub expression: Option<Expression>,
     /// Events.
     pub pipeline: PipelineOptions,
+    /// Whether stderr is a terminal on which a long file may have a progress bar.
+    pub progress: bool,
     /// How much of the sandbox must be there.
     pub sandbox: Strictness,
 }
@@ -56,6 +59,7 @@ pub struct OfflineOptions {
 pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result<(), Error> {
     let file = open(&path)?;
     let from_pipe = file.is_none();
+    let mut progress = file.as_ref().filter(|_| options.progress).and_then(Progress::of);
     // Before signals are handled, so that they end a wait for the reader of a named pipe.
     let sinks = sinks.open(WhenFull::Wait)?;
     let stop = stop_signal()?;
@@ -72,10 +76,16 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
         .map_err(|source| Error::Process { what: "start the reader thread", source })?;
     let seconds = FINISH_LIMIT.as_secs();
     let dead = |_| Err(Error::ReaderDied);
-    tokio::select! {
-        outcome = &mut outcome => return outcome.unwrap_or_else(dead),
-        () = stop => stopped.store(true, Ordering::Relaxed),
+    let mut steps = tokio::time::interval(progress::STEP);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            outcome = &mut outcome => return outcome.unwrap_or_else(dead),
+            () = &mut stop => break stopped.store(true, Ordering::Relaxed),
+            _ = steps.tick(), if progress.is_some() => progress.iter_mut().for_each(Progress::step),
+        }
     }
+    drop(progress);
     match tokio::time::timeout(FINISH_LIMIT, outcome).await {
         Ok(outcome) => outcome.unwrap_or_else(dead),
         Err(_) if from_pipe => Err(Error::InputSilent { seconds }),

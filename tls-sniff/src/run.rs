@@ -1,5 +1,7 @@
 //! From the command line to a run, and from its end to an exit code: 0 done, 1 failed, 2 wrong usage.
 
+mod again;
+
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
@@ -12,7 +14,7 @@ use tracing::Level;
 
 use crate::{
     attach,
-    attacher::{self, Fresh, Peers, Reload, Selection},
+    attacher::{self, Peers, Selection},
     check,
     cli::{Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
@@ -25,7 +27,7 @@ use crate::{
     notify::Notifier,
     offline::{self, OfflineOptions},
     pipeline::{PipelineOptions, Sinks},
-    sink::capture::CaptureOptions,
+    sink::{capture::CaptureOptions, open::OutputOptions, spec::Target},
 };
 
 /// clap's exit code for it.
@@ -71,7 +73,7 @@ fn run(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<ExitCod
         Some(Inner::Completions { shell }) => {
             manual::completions(*shell, &mut io::stdout()).map_err(Error::Output)
         }
-        None => watch(cli, invocation, text),
+        None => watch(&cli, invocation, text),
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -88,9 +90,8 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
     Ok(if report.capture_works() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn watch(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
-    let terminal = io::stdout().is_terminal();
-    let outputs = cli.outputs(terminal);
+fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
+    let outputs = cli.outputs(io::stdout().is_terminal());
     let attach = cli.attach_options();
     let filter = cli.filter()?;
     let handshakes = cli.handshakes();
@@ -108,24 +109,40 @@ fn watch(cli: Cli, invocation: Invocation, text: Option<String>) -> Result<(), E
     let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let sinks = Sinks { outputs, capture };
-    let pipeline = pipeline_options(&cli, filter.clone());
+    let pipeline = pipeline_options(cli, filter.clone());
     let sandbox = cli.sandbox.strictness();
-    if let Some(path) = cli.read {
-        let options =
-            OfflineOptions { capture_len: cli.payload_bytes, expression, pipeline, sandbox };
+    if let Some(path) = cli.read.clone() {
+        // Not on the terminal that events go to, and not with --quiet.
+        let progress = io::stderr().is_terminal()
+            && !(io::stdout().is_terminal() && sinks.outputs.iter().any(is_stdout))
+            && tracing::enabled!(Level::INFO);
+        let capture_len = cli.payload_bytes;
+        let options = OfflineOptions { capture_len, expression, pipeline, progress, sandbox };
         return runtime()?.block_on(offline::run(path, options, sinks));
     }
-    let load = load_options(&cli, filter, expression);
-    let selection = Selection::of(&cli.interface);
     let notifier = Notifier::from_env();
     let peers = Peers::of(&sinks.outputs);
-    let follow = text.clone().map(|text| follow(invocation.clone(), text, terminal));
-    let reload = text.map(|text| Reload { text, read: read_again(invocation, terminal) });
+    let reload = text.clone().map(|text| again::for_attacher(invocation.clone(), text));
+    let load = load_options(cli, filter, expression);
+    let selection = Selection::of(&cli.interface);
     // Before there is a runtime: it forks.
-    let attacher = attacher::start(attacher::Options { selection, attach, load, reload, peers })?;
+    let its = attacher::Options { selection, attach, load, reload, peers };
+    let attacher = attacher::start(its)?;
     let stats_interval = cli.stats_interval.map(Duration::from_secs);
+    let follow = text.map(|text| again::for_daemon(invocation, text));
     let options = LiveOptions { pipeline, stats_interval, notifier, sandbox, follow };
     runtime()?.block_on(daemon::run(attacher, options, sinks))
+}
+
+fn pipeline_options(cli: &Cli, filter: PacketFilter) -> PipelineOptions {
+    PipelineOptions {
+        events: cli.events(),
+        filter,
+        handshakes: cli.handshakes(),
+        count: cli.count,
+        dedup: !cli.no_dedup,
+        metrics: cli.metrics.options(),
+    }
 }
 
 fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>) -> LoadOptions {
@@ -142,44 +159,8 @@ fn load_options(cli: &Cli, filter: PacketFilter, expression: Option<Expression>)
     }
 }
 
-/// How the attacher reads the configuration again.
-fn read_again(invocation: Invocation, terminal: bool) -> attacher::Read {
-    Box::new(move |old| {
-        let text = invocation.text()?.unwrap_or_default();
-        let cli = invocation.reload(old, &text)?.cli;
-        Ok(Fresh {
-            selection: Selection::of(&cli.interface),
-            attach: cli.attach_options(),
-            load: load_options(&cli, cli.filter()?, cli.expression()?),
-            outputs: cli.outputs(terminal),
-            text,
-        })
-    })
-}
-
-/// How the daemon follows it.
-fn follow(invocation: Invocation, mut old: String, terminal: bool) -> daemon::Follow {
-    Box::new(move |text, pipeline, peers| {
-        let changed = invocation.reload(&old, text)?;
-        old = text.to_owned();
-        let outputs = changed.cli.outputs(terminal);
-        peers.add(&outputs);
-        pipeline
-            .reload(pipeline_options(&changed.cli, changed.cli.filter_of_records()), outputs)?;
-        tracing::info!("changed: {}", changed.changed.join(", "));
-        Ok(())
-    })
-}
-
-fn pipeline_options(cli: &Cli, filter: PacketFilter) -> PipelineOptions {
-    PipelineOptions {
-        events: cli.events(),
-        filter,
-        handshakes: cli.handshakes(),
-        count: cli.count,
-        dedup: !cli.no_dedup,
-        metrics: cli.metrics.options(),
-    }
+fn is_stdout(output: &OutputOptions) -> bool {
+    output.target == Target::Stdout
 }
 
 fn runtime() -> Result<Runtime, Error> {

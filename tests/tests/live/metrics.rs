@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tls_sniff_tests::{
     need::command,
@@ -22,7 +23,7 @@ use tls_sniff_tests::{
 
 use crate::handshakes::NAME;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 const PORT: u16 = 443;
 const METRICS: &str = "127.0.0.1:9921";
 const PROMETHEUS: &str = "127.0.0.1:9090";
@@ -114,8 +115,10 @@ pub(crate) fn scraped() -> Result<()> {
     let certificate = Certificate::self_signed(folder.path(), NAME)?;
     let pair = VethPair::new()?;
     let here = &pair.second.namespace;
-    let arguments =
-        ["-i", "veth-b", "--format", "json", "--metrics", METRICS, "--metrics-sni", "2"];
+    let configuration = folder.path().join("config.toml");
+    fs::write(&configuration, "interface = [\"veth-b\"]\nformat = \"json\"\n")?;
+    let file = configuration.to_str().context("a path in UTF-8")?;
+    let arguments = ["--config", file, "--metrics", METRICS, "--metrics-sni", "2"];
     let mut sniffer = Sniffer::start(here, &arguments)?;
     let prometheus = prometheus(here, folder.path())?;
     sniffer.ready()?;
@@ -167,11 +170,25 @@ pub(crate) fn scraped() -> Result<()> {
         wait_for(here, expression, &[(json!({}), count)])?;
     }
     drop((server, silent));
+    reloads_are_told(here, &mut sniffer, &configuration)?;
     as_promtool_wants(here, folder.path())?;
     as_the_last_statistics(here, sniffer)?;
     wait_for(here, "sum(up{job=\"tls-sniff\"})", &[(json!({}), 0.0)])?;
     ensure!(prometheus.stderr().is_empty(), "{:?}", prometheus.stderr());
     Ok(())
+}
+
+/// A configuration that is refused shows until another one is in force.
+fn reloads_are_told(here: &Namespace, sniffer: &mut Sniffer, file: &Path) -> Result<()> {
+    let good = fs::read_to_string(file)?;
+    let state = "sum(tls_sniff_config_last_reload_successful)";
+    for (text, current) in [("formta = 1", 0.0), (&good, 1.0)] {
+        fs::write(file, text)?;
+        sniffer.signal(Signal::SIGHUP)?;
+        wait_for(here, state, &[(json!({}), current)])?;
+    }
+    let age = "count(time() - tls_sniff_config_last_reload_success_timestamp_seconds < 10)";
+    wait_for(here, age, &[(json!({}), 1.0)])
 }
 
 /// A second run at the same address says so and ends.

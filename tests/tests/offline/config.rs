@@ -12,10 +12,20 @@ pub(crate) fn checked() -> Result<()> {
     let path = file.to_str().context("a path in UTF-8")?;
     let ended = |arguments: &[&str]| Process::spawn(tls_sniff(arguments)?, None)?.finish(SOON);
 
-    std::fs::write(&file, "port = [443, 8443]\nsni = '*.example'\ninterface = 'eth7'")?;
+    std::fs::write(
+        &file,
+        "port = [443, 8443]\nsni = '*.example'\ninterface = 'eth7'\n\
+         [[output]]\nto = 'unix:/run/x.sock'\nevents = ['alert', 'handshake']",
+    )?;
     let valid = ended(&["check-config", path])?;
     ensure!(valid.status.success(), "{valid:?}");
-    for words in ["is valid", "port 443 or 8443", "server name *.example", "eth7"] {
+    for words in [
+        "is valid",
+        "port 443 or 8443",
+        "server name *.example",
+        "eth7",
+        "x.sock (alert, handshake)",
+    ] {
         ensure!(valid.stdout.iter().any(|line| line.contains(words)), "{words}: {valid:?}");
     }
     let example = workspace_root().join("packaging/config.toml");

@@ -46,7 +46,7 @@ pub(crate) fn pages() -> Result<()> {
     let page = |name: &str| -> Result<String> {
         let mut groff = command("groff");
         // Bold and italic as plain characters.
-        groff.args(["-man", "-Tascii", "-ww", "-P-cbou"]).arg(dir.path().join(name));
+        groff.args(["-k", "-man", "-Tutf8", "-ww", "-P-cbou"]).arg(dir.path().join(name));
         let formatted = Process::spawn(groff, None)?.finish(SOON)?;
         let is_clean = formatted.status.success() && formatted.stderr.is_empty();
         ensure!(is_clean, "{name}: {:#?}", formatted.stderr);
@@ -65,7 +65,7 @@ pub(crate) fn pages() -> Result<()> {
     ensure!(!program.contains("clsact-guard"));
     let file = page("tls-sniff-config.toml.5")?;
     for key in ["interface", "json-profile", "stats-interval", "rotate-size"] {
-        let head = |line: &str| line.trim_start().split_whitespace().next() == Some(key);
+        let head = |line: &str| line.split_whitespace().next() == Some(key);
         ensure!(file.lines().any(head), "{key}: {file}");
     }
     Ok(())

@@ -43,6 +43,8 @@ pub enum Request {
     /// The configuration is to be read again, and its filters to be put into the kernel: answered by
     /// [`Report::Reloaded`] or [`Report::Refused`].
     Reload,
+    /// The daemon cannot follow: the filters of before are to be put back. Answered in the same way.
+    Undo,
     /// The end: answered by [`Report::Detached`], or by the socket's end if nothing was loaded yet.
     Detach,
 }

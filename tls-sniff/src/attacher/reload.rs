@@ -7,17 +7,20 @@ use std::{
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use tracing::Level;
 
 use super::{Peers, Selection};
 use crate::{
     attach::{AttachOptions, Attacher},
     error::Error,
     load::{self, LoadOptions, Programs, SharedMaps},
+    log,
     sink::open::OutputOptions,
 };
 
-/// Reads the configuration again, if what it was (its text) can become what it is while tls-sniff runs.
-pub type Read = Box<dyn Fn(&str) -> Result<Fresh, Error>>;
+/// Makes a configuration of another text, or of the file's, if what it was (its text) can become that while tls-sniff
+/// runs.
+pub type Read = Box<dyn Fn(&str, Option<String>) -> Result<Fresh, Error>>;
 
 /// A configuration that can be read again.
 pub struct Reload {
@@ -39,11 +42,15 @@ pub struct Fresh {
     pub load: LoadOptions,
     /// Outputs.
     pub outputs: Vec<OutputOptions>,
+    /// Which messages are logged.
+    pub log_level: Level,
 }
 
 /// What runs, and how to come by what is to run instead.
 pub(super) struct Reloader {
     reload: Option<Reload>,
+    /// The text of before the last reload.
+    before: Option<String>,
     selection: Selection,
     attach: AttachOptions,
     /// As asked for, which may be less than there is.
@@ -64,21 +71,31 @@ impl Reloader {
         maps: SharedMaps,
         peers: Peers,
     ) -> Self {
-        Self { reload, selection, attach, asked_ring_len, load, maps, peers }
+        Self { reload, before: None, selection, attach, asked_ring_len, load, maps, peers }
     }
 
     /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
     /// configuration's text.
     pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
-        let Reload { text, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
-        let fresh = read(text)?;
+        self.swap(None, attacher)
+    }
+
+    /// Goes back to the configuration of before the last reload. Returns its text.
+    pub(super) fn undo(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
+        let before = self.before.take().ok_or(Error::NoConfiguration)?;
+        self.swap(Some(before), attacher)
+    }
+
+    fn swap(&mut self, text: Option<String>, attacher: &mut Attacher) -> Result<String, Error> {
+        let Reload { text: old, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
+        let fresh = read(old, text)?;
         let load = self.loadable(&fresh)?;
-        let programs = load_beside(&load, &self.maps)?;
-        attacher.swap(programs)?;
+        attacher.swap(load_beside(&load, &self.maps)?)?;
         self.load = load;
         self.peers.add(&fresh.outputs);
+        log::set_level(fresh.log_level);
         if let Some(reload) = &mut self.reload {
-            reload.text.clone_from(&fresh.text);
+            self.before = Some(std::mem::replace(&mut reload.text, fresh.text.clone()));
         }
         Ok(fresh.text)
     }

@@ -116,6 +116,8 @@ enum Next {
     Watch,
     /// With new programs.
     Reload,
+    /// With those of before the last reload.
+    Undo,
     /// With the end, and the last counters.
     Detach,
     /// With the end: the daemon has ended.
@@ -132,6 +134,7 @@ async fn answer(
         None => Ok(Next::End),
         Some(Request::Detach) => Ok(Next::Detach),
         Some(Request::Reload) => Ok(Next::Reload),
+        Some(Request::Undo) => Ok(Next::Undo),
         Some(Request::Counters) => {
             let report = Report::Counters(read(counters));
             daemon.send(&report, None).await.map_err(unheard)?;
@@ -178,7 +181,7 @@ impl Watch<'_> {
                     request = asked(daemon) => {
                         match answer(request?, daemon, counters).await? {
                             // The daemon asks for that once it has heard that all is attached.
-                            Next::Watch | Next::Reload => {}
+                            Next::Watch | Next::Reload | Next::Undo => {}
                             end => return Ok(end),
                         }
                     }
@@ -198,6 +201,10 @@ impl Watch<'_> {
                     match answer(request?, daemon, counters).await? {
                         Next::Watch => {}
                         Next::Reload => self.reload().await?,
+                        Next::Undo => {
+                            let undone = self.reloader.undo(&mut self.attacher);
+                            self.tell_reloaded(undone).await?;
+                        }
                         end => return Ok(end),
                     }
                 }
@@ -218,11 +225,20 @@ impl Watch<'_> {
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
-        let reloaded = self.reloader.reload(&mut self.attacher).and_then(|text| {
-            self.serve_outputs()?;
+        let mut reloaded = self.reloader.reload(&mut self.attacher);
+        if reloaded.is_ok()
+            && let Err(error) = self.serve_outputs()
+        {
+            reloaded = self.reloader.undo(&mut self.attacher).and(Err(error));
+        }
+        self.tell_reloaded(reloaded).await
+    }
+
+    async fn tell_reloaded(&self, reloaded: Result<String, Error>) -> Result<(), Error> {
+        let text = reloaded.and_then(|text| {
             reload::file_of(&text).map_err(|source| Error::Process { what: "hand over", source })
         });
-        match reloaded {
+        match text {
             Ok(text) => {
                 let report = Report::Reloaded(String::new());
                 self.daemon.send(&report, Some(&text)).await.map_err(unheard)

@@ -13,7 +13,7 @@ pub(crate) struct MetricsFlags {
     metrics: Option<Address>,
 
     /// Count the N most frequent server names by name
-    #[arg(long, value_name = "N", requires = "metrics", value_parser = names())]
+    #[arg(long, value_name = "N", requires = "metrics", conflicts_with = "read", value_parser = names())]
     metrics_sni: Option<u16>,
 }
 

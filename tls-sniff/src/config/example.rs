@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::entries::{Entry, entries};
+use super::{
+    document::OUTPUT,
+    entries::{Entry, entries},
+};
+use crate::sink::spec::OutputSpec;
 
 const HEAD: &str = "\
 # Configuration of tls-sniff: what its flags say can stand here.
@@ -13,18 +17,61 @@ const HEAD: &str = "\
 # were. What is commented out is the default, or an example where there is none.
 ";
 
+const OUTPUTS: &str = "
+## Outputs. Each [[output]] is one; without any, events go to stdout. All keys above stand before the first.
+
+";
+
+/// Of each option of an output, by the target that all of them go with.
+const SAMPLES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "file:/var/log/tls-sniff/events.json",
+        &[
+            ("events", r#"["handshake", "alert"]"#),
+            ("profile", r#""native""#),
+            ("format", r#""json""#),
+            ("max-size", r#""100MiB""#),
+            ("max-age", r#""1d""#),
+            ("keep", "7"),
+        ],
+    ),
+    ("syslog", &[("facility", r#""daemon""#), ("app-name", r#""tls-sniff""#)]),
+];
+
 /// The width of comments.
 const WIDTH: usize = 110;
 
 pub(super) fn example() -> String {
     let mut text = HEAD.to_owned();
     let mut heading = None;
-    for entry in entries() {
+    // Tables end a file.
+    let (output, keys): (Vec<Entry>, _) = entries().into_iter().partition(|it| it.name == OUTPUT);
+    for entry in keys {
         if entry.heading != heading {
             let _infallible = writeln!(text, "\n\n## {}", entry.heading.as_deref().unwrap_or(""));
         }
         text += &commented(&entry);
         heading = entry.heading;
+    }
+    text += "\n";
+    text += OUTPUTS;
+    for line in output.iter().flat_map(|entry| wrapped(&entry.help)) {
+        let _infallible = writeln!(text, "# {line}");
+    }
+    text + &outputs()
+}
+
+fn outputs() -> String {
+    let mut text = String::new();
+    for (target, samples) in SAMPLES {
+        let _infallible = writeln!(text, "\n#[[output]]\n#to = \"{target}\"");
+        for (name, sample) in *samples {
+            let option = OutputSpec::OPTIONS.iter().find(|option| option.name == *name);
+            for line in option.iter().flat_map(|option| wrapped(option.help)) {
+                let _infallible = writeln!(text, "# {line}");
+            }
+            let _infallible = writeln!(text, "#{name} = {sample}");
+        }
     }
     text
 }

@@ -51,6 +51,7 @@ pub(super) const KEYS: &[Key] = &[
     restart("tc-order", r#""last""#),
     running("format", r#""json""#),
     running("json-profile", r#""eve""#),
+    running("output", r#""file:/var/log/tls-sniff/events.json,max-size=100MiB""#),
     restart("count", "1000"),
     running("events", r#"["handshake"]"#),
     restart("payload-bytes", "16384"),
@@ -88,6 +89,10 @@ pub(super) const KEYS: &[Key] = &[
     restart("rotate-seconds", "86400"),
     restart("files", "30"),
     restart("keylog", r#""/run/tls-sniff/keys""#),
+    restart("metrics", r#""127.0.0.1:9443""#),
+    restart("metrics-sni", "20"),
+    restart("require-sandbox", "true"),
+    restart("no-sandbox", "true"),
     never("help", "it is a question"),
     never("version", "it is a question"),
 ];

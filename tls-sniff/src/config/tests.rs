@@ -3,12 +3,13 @@ use std::{collections::BTreeSet, env, ffi::OsString, fs, path::Path};
 use clap::{Arg, CommandFactory as _};
 
 use super::{
+    document::OUTPUT,
     example::example,
     fault::ConfigError,
     invocation::Invocation,
     keys::{Class, KEYS, Options, key_of},
 };
-use crate::{cli::Cli, observation::EventKind};
+use crate::{cli::Cli, observation::EventKind, sink::spec::OutputSpec};
 
 fn options() -> Options {
     Options::of(Cli::command())
@@ -72,17 +73,25 @@ fn the_example_is_valid() {
     let example = example();
     let defaults = format!("{:?}", valid("", &[]));
     assert_eq!(format!("{:?}", valid(&example, &[])), defaults);
-    let (mut keys, mut all, mut underscores) = (0, String::new(), String::new());
-    for line in example.lines().filter_map(|line| line.strip_prefix('#')) {
-        let Some((key, value)) = line.split_once(" = ") else { continue };
-        if key.starts_with(' ') {
-            continue;
-        }
-        all += &format!("{line}\n");
-        underscores += &format!("{} = {value}\n", key.replace('-', "_"));
-        keys += 1;
+    // Comments have a space behind their #.
+    let commented = |line: &&str| !line.starts_with([' ', '#']) && !line.is_empty();
+    let lines = || example.lines().filter_map(|line| line.strip_prefix('#')).filter(commented);
+    let all: String = lines().map(|line| format!("{line}\n")).collect();
+    let underscores: String = lines()
+        .map(|line| line.split_once(" = ").map_or((line, ""), |(key, value)| (key, value)))
+        .map(|(key, value)| match value {
+            "" => format!("{key}\n"),
+            value => format!("{} = {value}\n", key.replace('-', "_")),
+        })
+        .collect();
+    let keys: Vec<&str> = lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    for key in options().all().filter(|arg| in_file(arg)).map(key_of).filter(|key| *key != OUTPUT) {
+        assert!(keys.contains(&key), "{key}");
     }
-    assert_eq!(keys, options().all().filter(|arg| in_file(arg)).count());
+    for option in OutputSpec::OPTIONS {
+        assert!(keys.contains(&option.name), "{}", option.name);
+    }
+    assert_eq!(valid(&all, &[]).outputs(false).len(), 2);
     valid(&all, &[]);
     valid(&underscores, &[]);
     // Whoever has a service may still read a file.
@@ -135,6 +144,14 @@ fn keys_are_what_flags_are() {
     let by_flags =
         Invocation::new(["tls-sniff"].iter().chain(&flags).map(OsString::from).collect());
     assert_eq!(by_file, format!("{:?}", by_flags.options(None).unwrap()));
+    // Tables, and words.
+    let table = "[[output]]\nto = 'file:a,b'\nevents = ['alert', 'handshake']\nmax_size = 1048576\n\
+                 [[output]]\nto = 'syslog'\nprofile = 'ecs'";
+    let words =
+        "output = ['file:a\\,b,events=alert+handshake,max-size=1MiB', 'syslog,profile=ecs']";
+    let outputs = |text: &str| format!("{:?}", valid(text, &[]).outputs(false));
+    assert_eq!(outputs(table), outputs(words));
+    assert_eq!(valid(table, &["--output", "stdout"]).outputs(false).len(), 1);
     // An empty list is no key.
     assert_eq!(valid("events = []\nport = []", &[]).events(), EventKind::DEFAULT);
 }
@@ -190,6 +207,20 @@ fn every_fault_has_its_place() {
             "json-profile = 'eve'\njson_profile = 'ecs'",
             &[r#"2:1: "json-profile" is set in line 1"#],
         ),
+        ("output = 'x:y'", &[r#"1:10: output: "x:y" is no output: stdout,"#]),
+        ("output = 1", &["1:10: output takes tables ([[output]]) or text in quotes, not a number"]),
+        ("\n[[output]]\nevents = 'alert'", &["2:1: [[output]] without `to`"]),
+        (
+            "[[output]]\nto = 'stdout'\nprofil = 'eve'\nport = 1\nkeep = true\nfacility = 'user'",
+            &[
+                r#"3:1: unknown key "profil" in [[output]]: did you mean "profile"?"#,
+                r#"4:1: "port" is no option of an output: it goes above the first [[output]]"#,
+                "5:8: keep takes text in quotes, a whole number or a list of texts, not true or false",
+                "6:12: output: facility is for syslog, not for stdout",
+            ],
+        ),
+        ("[[output]]\nto = 'file:x'\nkeep = 3", &["1:1: output: keep counts files"]),
+        ("output = ['file:x', 'file:x']", &["1:1: two outputs are file:x"]),
         // At once, in the order of the file.
         (
             "hoook = 1\ncount = 0\nport = true",

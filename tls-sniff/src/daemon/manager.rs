@@ -71,12 +71,12 @@ impl Manager {
         self.tell(reader, Instant::now());
     }
 
-    /// The configuration is being read again.
+    /// Another configuration is being read.
     pub(super) fn reloading(&mut self) {
         self.notifier.reloading();
     }
 
-    /// It was, or stays as it was.
+    /// It is in force, or refused.
     pub(super) fn reloaded(&mut self) {
         self.notifier.ready();
     }

@@ -110,6 +110,11 @@ impl Reader {
         }
     }
 
+    /// How often statistics are told from now on.
+    pub(super) fn tell_statistics_every(&mut self, every: Option<Duration>) {
+        self.statistics = every.map(Periodic::new);
+    }
+
     /// One item of the ring. `attacher` may have more names.
     pub(super) fn event(&mut self, bytes: &[u8], attacher: &Handle) {
         let event = match Event::decode(bytes) {

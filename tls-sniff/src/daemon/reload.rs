@@ -1,41 +1,178 @@
-//! SIGHUP: what the pipeline does with a configuration that the attacher has read and the kernel has.
+//! SIGHUP: files of outputs are opened again, and a configuration takes effect that has changed.
+//!
+//! ```text
+//!  SIGHUP ─► files ─► the attacher reads, checks, loads, swaps ─┬► its text ─► outputs, pipeline ─┬► in force
+//!                                                               │                                 └► Undo ─┐
+//!                                                               └► refused ─► all is as it was ◄───────────┘
+//! ```
+//!
+//! One at a time: signals that come meanwhile are one more.
 
-use crate::{attacher::Peers, ending::Hangup, error::Error, pipeline::Pipeline};
+use std::time::Duration;
 
-/// Makes a pipeline follow a configuration, by its text, with no file but what the sandbox leaves. The list takes its
-/// outputs' peers.
-pub type Follow = Box<dyn FnMut(&str, &mut Pipeline, &Peers) -> Result<(), Error>>;
+use tracing::Level;
 
-/// The signal, and what is on its way.
+use super::Live;
+use crate::{
+    attacher::protocol::{Failure, Request},
+    ending::{Hangup, hangup},
+    error::Error,
+    log,
+    pipeline::PipelineOptions,
+    sink::open::OutputOptions,
+};
+
+/// What a configuration asks of this process.
+#[derive(Debug)]
+pub struct Fresh {
+    /// Events.
+    pub pipeline: PipelineOptions,
+    /// Where they go.
+    pub outputs: Vec<OutputOptions>,
+    /// How often statistics are told.
+    pub stats_interval: Option<Duration>,
+    /// Which messages are logged.
+    pub log_level: Level,
+    /// The keys that are not as they were.
+    pub changed: Vec<String>,
+}
+
+/// A configuration that can be followed.
+pub struct Follow {
+    /// The text of what is in force.
+    pub text: String,
+    /// What is to be in force instead.
+    pub read: Read,
+}
+
+/// Makes of the text in force and another one what that asks for.
+pub type Read = Box<dyn Fn(&str, &str) -> Result<Fresh, Error>>;
+
+/// Where a reload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is none.
+    Idle,
+    /// The attacher is to swap the programs.
+    Asked,
+    /// The attacher is to swap them back.
+    Undoing,
+}
+
+/// What SIGHUP is for.
 pub(super) struct Reload {
-    pub(super) hangup: Hangup,
-    /// The attacher is at it. Signals that come meanwhile are one more.
-    pub(super) asked: bool,
-    /// `None` without a configuration file.
-    pub(super) follow: Option<Follow>,
-    pub(super) peers: Peers,
+    hangup: Hangup,
+    follow: Option<Follow>,
+    stage: Stage,
+    outputs_changed: bool,
 }
 
 impl Reload {
-    /// Resolves at the next signal; not while the last one is worked on.
-    pub(super) async fn wanted(&mut self) {
-        if self.asked {
-            std::future::pending::<()>().await;
+    /// `files`: whether an output is a file. Without any, and without a configuration, SIGHUP ends the program.
+    pub(super) fn new(follow: Option<Follow>, files: bool) -> Result<Self, Error> {
+        let hangup = hangup(files || follow.is_some())?;
+        Ok(Self { hangup, follow, stage: Stage::Idle, outputs_changed: false })
+    }
+
+    /// Resolves at the next SIGHUP, or behind the reload that is going on. Nothing is lost if this is dropped while it
+    /// waits.
+    pub(super) async fn hangup(&mut self) {
+        match self.stage {
+            Stage::Idle => self.hangup.next().await,
+            Stage::Asked | Stage::Undoing => std::future::pending().await,
         }
-        self.hangup.next().await;
     }
 
-    /// Whether there is a configuration to be read again: then it is asked for.
-    pub(super) const fn begin(&mut self) -> bool {
-        self.asked = self.follow.is_some();
-        self.asked
+    /// Whether there are other outputs since this was asked last.
+    pub(super) const fn has_changed_outputs(&mut self) -> bool {
+        std::mem::replace(&mut self.outputs_changed, false)
+    }
+}
+
+impl Live {
+    /// SIGHUP has come.
+    pub(super) fn hung_up(&mut self) {
+        self.manager.reloading();
+        self.reader.pipeline.reopen();
+        if self.reload.follow.is_some() {
+            self.reload.stage = Stage::Asked;
+            self.attacher.ask(Request::Reload);
+        } else {
+            self.over();
+        }
     }
 
-    pub(super) const fn end(&mut self) {
-        self.asked = false;
+    /// The kernel has the filters of the configuration with this text.
+    pub(super) fn reloaded(&mut self, text: &str) {
+        match self.reload.stage {
+            Stage::Idle => {}
+            Stage::Undoing => self.stays(),
+            Stage::Asked => match self.follow(text) {
+                Ok(changed) => {
+                    let changed =
+                        if changed.is_empty() { "nothing".into() } else { changed.join(", ") };
+                    tracing::info!("the configuration was read again; changed: {changed}");
+                    if let Some(scraping) = &mut self.scraping {
+                        scraping.reloaded(true);
+                    }
+                    self.over();
+                }
+                Err(error) => {
+                    say(&error.to_string(), error.hint());
+                    self.reload.stage = Stage::Undoing;
+                    self.attacher.ask(Request::Undo);
+                }
+            },
+        }
     }
 
-    pub(super) fn follow(&mut self, text: &str, pipeline: &mut Pipeline) -> Result<(), Error> {
-        self.follow.as_mut().map_or(Ok(()), |follow| follow(text, pipeline, &self.peers))
+    /// Makes this process's part of a text.
+    fn follow(&mut self, text: &str) -> Result<Vec<String>, Error> {
+        let Some(follow) = &mut self.reload.follow else { return Ok(Vec::new()) };
+        let fresh = (follow.read)(&follow.text, text)?;
+        // The attacher has them in its list already.
+        self.peers.add(&fresh.outputs);
+        self.reader.pipeline.reload(fresh.pipeline, fresh.outputs)?;
+        self.reload.outputs_changed = true;
+        if fresh.changed.iter().any(|key| key == "stats-interval") {
+            self.reader.tell_statistics_every(fresh.stats_interval);
+        }
+        log::set_level(fresh.log_level);
+        text.clone_into(&mut follow.text);
+        Ok(fresh.changed)
+    }
+
+    /// The attacher could not do what it was asked for.
+    pub(super) fn refused(&mut self, failure: &Failure) {
+        say(&failure.line, failure.hint.as_deref());
+        if self.reload.stage == Stage::Undoing {
+            tracing::error!(
+                "the kernel keeps the new filters, the rest is as before: restart tls-sniff"
+            );
+        }
+        self.stays();
+    }
+
+    fn stays(&mut self) {
+        tracing::warn!("the configuration stays as it was");
+        if let Some(scraping) = &mut self.scraping {
+            scraping.reloaded(false);
+        }
+        self.over();
+    }
+
+    fn over(&mut self) {
+        self.reload.stage = Stage::Idle;
+        self.manager.reloaded();
+    }
+}
+
+/// A line for each fault, and the hint.
+fn say(lines: &str, hint: Option<&str>) {
+    for line in lines.lines() {
+        tracing::error!("{line}");
+    }
+    if let Some(hint) = hint {
+        tracing::error!("hint: {hint}");
     }
 }

@@ -22,8 +22,7 @@ pub(super) struct Scraping {
     waiting: Option<(Waiting, Instant)>,
     /// When counters were heard of last.
     counters_read: Instant,
-    /// Told, and set by what reloads it.
-    pub(super) configuration: Configuration,
+    configuration: Configuration,
 }
 
 /// What a scrape asks for.
@@ -56,6 +55,11 @@ impl Scraping {
     /// Takes note of counters that were heard of just now.
     pub(super) fn counted(&mut self) {
         self.counters_read = Instant::now();
+    }
+
+    /// Takes note that another configuration was asked for, and whether it is in force.
+    pub(super) fn reloaded(&mut self, accepted: bool) {
+        self.configuration.reloaded(accepted);
     }
 
     /// Answers who waits.

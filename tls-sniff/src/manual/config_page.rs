@@ -1,9 +1,12 @@
 //! tls-sniff-config.toml(5): every key, from the same source as the example.
 
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{heading, item, items, lines, text, title};
-use crate::config::{Entry, entries};
+use crate::{
+    config::{Entry, entries},
+    sink::spec::OutputSpec,
+};
 
 const DESCRIPTION: &[&str] = &[
     "tls-sniff reads a configuration file only if --config names it; the service has /etc/tls-sniff/config.toml. \
@@ -16,7 +19,14 @@ const DESCRIPTION: &[&str] = &[
      `tls-sniff check-config` tells them all, or what the file selects; its exit status is that of a start: 0 if \
      the file is valid, 2 if not, 1 if it cannot be read.",
     "On SIGHUP the file is read again. Keys that need a restart must be as they were; all others take effect \
-     without detaching. A file that is refused changes nothing.",
+     without detaching. A file that is refused changes nothing. In the sandbox a new file can be an output only in a \
+     directory where one was at the start.",
+];
+
+const OUTPUTS: &[&str] = &[
+    "Each table [[output]] stands for one --output. Tables end a file: a key below one is its own. What is not set \
+     is as the key of that name, or events, format and json-profile, say for all. A list in brackets is the same as \
+     its words with + between them.",
 ];
 
 const EXAMPLE: &str = "\
@@ -24,7 +34,15 @@ interface = [\"eth0\", \"eth1\"]
 port = [443, \"8443-8450\"]
 net = \"not 10.0.0.0/8\"
 events = [\"handshake\"]
-stats-interval = 60";
+stats-interval = 60
+
+[[output]]
+to = \"file:/var/log/tls-sniff/events.json\"
+max-size = \"100MiB\"
+
+[[output]]
+to = \"unix:/run/vector.sock\"
+events = [\"alert\"]";
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/tls-sniff/config.toml", "The configuration of the service."),
@@ -46,6 +64,13 @@ pub(super) fn page() -> String {
         }
         item(&mut roff, vec![bold(entry.name)], &meaning(&entry));
         last = entry.heading;
+    }
+    heading(&mut roff, "OUTPUTS");
+    text(&mut roff, OUTPUTS);
+    item(&mut roff, vec![bold("to")], "The target, as in --output.");
+    for option in OutputSpec::OPTIONS {
+        let term = vec![bold(option.name), roman(" "), italic(option.value)];
+        item(&mut roff, term, option.help);
     }
     heading(&mut roff, "FILES");
     items(&mut roff, FILES);

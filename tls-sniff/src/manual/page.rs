@@ -27,9 +27,9 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGHUP",
-        "Open output files anew, as after logrotate, and read the file of --config again. What it changes takes \
-         effect without detaching, and no event is lost. If it is invalid, or changes a key that needs a restart, \
-         the log says so line by line and all stays as it was.",
+        "With --config, or with outputs that are files: open these anew, as after logrotate, and read the configuration \
+         again. What it changes takes effect without detaching, and no handshake is lost. If it is invalid, or changes \
+         a key that needs a restart, the log says so line by line and all stays as it was. Otherwise the end.",
     ),
 ];
 

@@ -58,14 +58,13 @@ impl Default for Configuration {
 }
 
 impl Configuration {
-    /// Another one is in force from now on.
-    pub fn reloaded(&mut self) {
-        *self = Self::default();
-    }
-
-    /// One was asked for and refused.
-    pub const fn refused(&mut self) {
-        self.is_current = false;
+    /// Another one was asked for now, and is in force or was refused.
+    pub fn reloaded(&mut self, accepted: bool) {
+        if accepted {
+            *self = Self::default();
+        } else {
+            self.is_current = false;
+        }
     }
 }
 

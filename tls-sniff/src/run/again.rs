@@ -1,0 +1,51 @@
+//! A configuration that is read again: what each of the two processes makes of it.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use super::{load_options, pipeline_options};
+use crate::{
+    attacher::{self, Selection},
+    config::Invocation,
+    daemon,
+};
+
+/// For the attacher, which reads the file: interfaces, hooks, programs, connections.
+pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Reload {
+    let read = move |old: &str, text: Option<String>| {
+        let text = match text {
+            Some(text) => text,
+            None => invocation.text()?.unwrap_or_default(),
+        };
+        let cli = invocation.reload(old, &text)?.cli;
+        Ok(attacher::Fresh {
+            selection: Selection::of(&cli.interface),
+            attach: cli.attach_options(),
+            load: load_options(&cli, cli.filter()?, cli.expression()?),
+            outputs: cli.outputs(false),
+            log_level: cli.log_level(),
+            text,
+        })
+    };
+    attacher::Reload { text, read: Box::new(read) }
+}
+
+/// For the daemon, which is given the text: events, outputs.
+pub(super) fn for_daemon(invocation: Invocation, text: String) -> daemon::Follow {
+    let terminal = io::stdout().is_terminal();
+    let read = move |old: &str, text: &str| {
+        let reload = invocation.reload(old, text)?;
+        let cli = reload.cli;
+        Ok(daemon::Fresh {
+            // The kernel knows the networks, and here no file can be read.
+            pipeline: pipeline_options(&cli, cli.filter_of_records()),
+            outputs: cli.outputs(terminal),
+            stats_interval: cli.stats_interval.map(Duration::from_secs),
+            log_level: cli.log_level(),
+            changed: reload.changed,
+        })
+    };
+    daemon::Follow { text, read: Box::new(read) }
+}
