@@ -5,12 +5,7 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    config::Invocation,
-    error::Error,
-    filter::{explain::Explanation, expression::Expression},
-    sink::capture::CaptureOptions,
-};
+use crate::{cli::Asked, config::Invocation, error::Error, sink::capture::CaptureOptions};
 
 /// Checks `file` as a start with it would, up to where that needs privileges, and tells to `out` what it
 /// selects.
@@ -20,18 +15,7 @@ use crate::{
 /// If a start would fail.
 pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
     let (cli, _) = Invocation::of_file(file).read()?;
-    let filter = cli.filter()?;
-    let handshakes = cli.handshakes();
-    let events = cli.events();
-    let outputs = cli.outputs(false);
-    let expression = cli.expression()?;
-    let explanation = Explanation {
-        expression: expression.as_ref().map(Expression::text),
-        filter: &filter,
-        handshakes: &handshakes,
-        events: if outputs.is_empty() { &[] } else { &events },
-    };
-    let capture = cli.capture.options(explanation.in_one_line());
+    let Asked { outputs, capture, explanation, .. } = Asked::of(&cli, false)?;
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let mut told = || -> io::Result<()> {
         writeln!(out, "{} is valid.", file.display())?;

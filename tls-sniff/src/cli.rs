@@ -1,5 +1,6 @@
 //! The command line: raw flags, and what they mean together.
 
+mod asked;
 mod capture;
 mod contradictions;
 mod doctor;
@@ -16,7 +17,10 @@ use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
 
-pub(crate) use self::doctor::{DoctorFlags, DoctorFormat};
+pub(crate) use self::{
+    asked::Asked,
+    doctor::{DoctorFlags, DoctorFormat},
+};
 use self::{
     capture::CaptureFlags, filter::FilterFlags, handshake::HandshakeFlags, metrics::MetricsFlags,
     output::OutputFlags, sandbox::SandboxFlags,

@@ -16,12 +16,12 @@ use crate::{
     attach,
     attacher::{self, Peers, Selection},
     check,
-    cli::{Cli, DoctorFlags, DoctorFormat, Inner},
+    cli::{Asked, Cli, DoctorFlags, DoctorFormat, Inner},
     config::{ConfigError, Invocation},
     daemon::{self, LiveOptions},
     doctor::{self, DoctorOptions},
     error::Error,
-    filter::{PacketFilter, explain::Explanation, expression::Expression},
+    filter::{PacketFilter, expression::Expression},
     load::LoadOptions,
     log, manual,
     notify::Notifier,
@@ -91,23 +91,13 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
 }
 
 fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
-    let outputs = cli.outputs(io::stdout().is_terminal());
-    let attach = cli.attach_options();
-    let filter = cli.filter()?;
-    let handshakes = cli.handshakes();
-    let events = cli.events();
-    let expression = cli.expression()?;
-    let explanation = Explanation {
-        expression: expression.as_ref().map(Expression::text),
-        filter: &filter,
-        handshakes: &handshakes,
-        events: if outputs.is_empty() { &[] } else { &events },
-    };
+    let Asked { outputs, filter, expression, explanation, capture } =
+        Asked::of(cli, io::stdout().is_terminal())?;
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }
-    let capture = cli.capture.options(explanation.in_one_line());
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
+    let attach = cli.attach_options();
     let sinks = Sinks { outputs, capture };
     let pipeline = pipeline_options(cli, filter.clone());
     let sandbox = cli.sandbox.strictness();

@@ -7,8 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
 use tls_sniff_common::{
     counters::{COUNTERS, Counter},
-    flow::{Direction, Hook},
-    headers::VlanTags,
+    flow::Hook,
 };
 
 use super::{
@@ -22,7 +21,7 @@ use crate::{
     dedup::SeenOn,
     observation::{
         CaptureCounters, CaptureStats, HandshakeObservation, Outcome, OutputCounters, OutputStats,
-        Party, PipelineCounters, Seen, Stats, StatsReason,
+        Party, PipelineCounters, Stats, StatsReason,
     },
     source::ring::RingFill,
     tls::{
@@ -38,38 +37,8 @@ use crate::{
 };
 
 fn handshake(outcome: Outcome) -> HandshakeObservation<'static> {
-    let seen = Seen {
-        timestamp: Timestamp(0),
-        direction: Direction::Unknown,
-        hook: Hook::TcIngress,
-        vlan: VlanTags::default(),
-        selected: true,
-    };
-    HandshakeObservation {
-        timestamp: Timestamp(0),
-        first: seen,
-        on: SeenOn::default(),
-        client: SocketAddr::from(([192, 0, 2, 1], 1)),
-        server: SocketAddr::from(([192, 0, 2, 2], 443)),
-        community_id: "",
-        client_hello: None,
-        server_hello: None,
-        version: None,
-        hello_retry_request: false,
-        group: None,
-        resumed: None,
-        server_certificates: None,
-        client_certificates: None,
-        syn_to_syn_ack: None,
-        syn_ack_to_hello: None,
-        duration: None,
-        bytes: [0; 2],
-        history: "",
-        outcome,
-        weaknesses: &[],
-        partial: None,
-        overlap: false,
-    }
+    let end = |address: u8, port| SocketAddr::from(([192, 0, 2, address], port));
+    HandshakeObservation::bare([end(1, 1), end(2, 443)], [Timestamp(0); 2], outcome)
 }
 
 fn handshakes(server_names: Option<u16>) -> Handshakes {

@@ -185,3 +185,51 @@ impl HandshakeObservation<'_> {
         self.outcome == Outcome::Completed
     }
 }
+
+#[cfg(test)]
+impl HandshakeObservation<'static> {
+    /// A handshake of which nothing is known but its ends, when its first segment was seen, when it was over, and how.
+    pub(crate) fn bare(
+        [client, server]: [SocketAddr; 2],
+        [first, timestamp]: [Timestamp; 2],
+        outcome: Outcome,
+    ) -> Self {
+        use tls_sniff_common::{
+            flow::{Direction, Hook},
+            headers::VlanTags,
+        };
+
+        let first = Seen {
+            timestamp: first,
+            direction: Direction::Unknown,
+            hook: Hook::File,
+            vlan: VlanTags::default(),
+            selected: true,
+        };
+        Self {
+            timestamp,
+            first,
+            on: SeenOn::default(),
+            client,
+            server,
+            community_id: "",
+            client_hello: None,
+            server_hello: None,
+            version: None,
+            hello_retry_request: false,
+            group: None,
+            resumed: None,
+            server_certificates: None,
+            client_certificates: None,
+            syn_to_syn_ack: None,
+            syn_ack_to_hello: None,
+            duration: None,
+            bytes: [0; 2],
+            history: "",
+            outcome,
+            weaknesses: &[],
+            partial: None,
+            overlap: false,
+        }
+    }
+}

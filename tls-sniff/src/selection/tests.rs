@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use tls_sniff_common::{
     ABI_VERSION,
     event::{EventHeader, marks},
-    flow::{Direction, Hook},
-    headers::VlanTags,
+    flow::Hook,
 };
 
 use super::*;
 use crate::{
-    dedup::SeenOn,
     filter::handshake::OutcomeClass,
-    observation::{HandshakeObservation, Outcome, Seen},
+    observation::{HandshakeObservation, Outcome},
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -168,38 +166,11 @@ fn connections_are_bounded_when_nothing_waits() {
 /// The end of a handshake whose first segment was seen at `first`.
 fn ended(first: i64, at: i64, outcome: Outcome) -> HandshakeObservation<'static> {
     let end = |address: u8, port: u16| SocketAddr::from(([address; 4], port));
-    let seen = Seen {
-        timestamp: Timestamp(first),
-        direction: Direction::Unknown,
-        hook: Hook::File,
-        vlan: VlanTags::default(),
-        selected: true,
-    };
-    HandshakeObservation {
-        timestamp: Timestamp(at),
-        first: seen,
-        on: SeenOn::default(),
-        client: end(10, 1),
-        server: end(20, 443),
-        community_id: "",
-        client_hello: None,
-        server_hello: None,
-        version: None,
-        hello_retry_request: false,
-        group: None,
-        resumed: None,
-        server_certificates: None,
-        client_certificates: None,
-        syn_to_syn_ack: None,
-        syn_ack_to_hello: None,
-        duration: None,
-        bytes: [0; 2],
-        history: "",
+    HandshakeObservation::bare(
+        [end(10, 1), end(20, 443)],
+        [Timestamp(first), Timestamp(at)],
         outcome,
-        weaknesses: &[],
-        partial: None,
-        overlap: false,
-    }
+    )
 }
 
 #[test]
