@@ -1,7 +1,7 @@
 //! What the two processes say to each other: JSON, one message a datagram, over a pair of SEQPACKET sockets.
 //!
 //! The attacher believes no size and no word of the daemon, which reads bytes of the network: a message is at most
-//! [`MAX_REQUEST`] bytes and one of [`Request`]'s few words, or else the attacher ends.
+//! `MAX_REQUEST` bytes and one of [`Request`]'s few words, or else the attacher ends.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},

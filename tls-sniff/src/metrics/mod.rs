@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Names** follow Prometheus' practice: base units, `_total`, one family for each question, with few labels. All
-//! are in [`families`]; docs/metrics.md lists them.
+//! are in `families`; docs/metrics.md lists them.
 //!
 //! **Cardinality is bounded** whatever the network sends: values of labels are words of this program. Those that are
 //! names of code points come from IANA's registries, and what has no name there is `other`. No address and no server
