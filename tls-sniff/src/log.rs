@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::sys::stat::fstat;
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, reload,
     util::SubscriberInitExt as _,
@@ -28,6 +28,14 @@ pub(crate) fn start(level: Level) {
     let (filter, handle) = reload::Layer::new(from(level));
     tracing_subscriber::registry().with(filter).with(lines).init();
     let _once = FILTER.set(handle);
+}
+
+/// From which level on messages are logged.
+pub(crate) fn level() -> Level {
+    [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN]
+        .into_iter()
+        .find(|level| LevelFilter::current() >= *level)
+        .unwrap_or(Level::ERROR)
 }
 
 /// Has messages logged from another level on.

@@ -18,9 +18,8 @@ use crate::{
     sink::open::OutputOptions,
 };
 
-/// Makes a configuration of another text, or of the file's, if what it was (its text) can become that while tls-sniff
-/// runs.
-pub type Read = Box<dyn Fn(&str, Option<String>) -> Result<Fresh, Error>>;
+/// Reads the configuration, if what it was (its text) can become that while tls-sniff runs.
+pub type Read = Box<dyn Fn(&str) -> Result<Fresh, Error>>;
 
 /// A configuration that can be read again.
 pub struct Reload {
@@ -46,11 +45,19 @@ pub struct Fresh {
     pub log_level: Level,
 }
 
+/// What ran before the last reload. To go back to it nothing is read: a list of networks or a name may be another one
+/// by now.
+struct Before {
+    text: String,
+    load: LoadOptions,
+    log_level: Level,
+}
+
 /// What runs, and how to come by what is to run instead.
 pub(super) struct Reloader {
     reload: Option<Reload>,
-    /// The text of before the last reload.
-    before: Option<String>,
+    /// What the last reload took the place of.
+    before: Option<Before>,
     selection: Selection,
     attach: AttachOptions,
     /// As asked for, which may be less than there is.
@@ -75,29 +82,36 @@ impl Reloader {
     }
 
     /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
-    /// configuration's text.
-    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
-        self.swap(None, attacher)
-    }
-
-    /// Goes back to the configuration of before the last reload. Returns its text.
-    pub(super) fn undo(&mut self, attacher: &mut Attacher) -> Result<String, Error> {
-        let before = self.before.take().ok_or(Error::NoConfiguration)?;
-        self.swap(Some(before), attacher)
-    }
-
-    fn swap(&mut self, text: Option<String>, attacher: &mut Attacher) -> Result<String, Error> {
+    /// configuration's text, as a file.
+    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<OwnedFd, Error> {
         let Reload { text: old, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
-        let fresh = read(old, text)?;
+        let fresh = read(old)?;
         let load = self.loadable(&fresh)?;
+        // What can fail comes before the swap.
+        let told = file_of(&fresh.text)?;
         attacher.swap(load_beside(&load, &self.maps)?)?;
-        self.load = load;
         self.peers.add(&fresh.outputs);
+        let load = std::mem::replace(&mut self.load, load);
+        let log_level = log::level();
         log::set_level(fresh.log_level);
         if let Some(reload) = &mut self.reload {
-            self.before = Some(std::mem::replace(&mut reload.text, fresh.text.clone()));
+            let text = std::mem::replace(&mut reload.text, fresh.text);
+            self.before = Some(Before { text, load, log_level });
         }
-        Ok(fresh.text)
+        Ok(told)
+    }
+
+    /// Goes back to the configuration of before the last reload. Returns its text, as a file.
+    pub(super) fn undo(&mut self, attacher: &mut Attacher) -> Result<OwnedFd, Error> {
+        let Before { text, load, log_level } = self.before.take().ok_or(Error::NoConfiguration)?;
+        let told = file_of(&text)?;
+        attacher.swap(load_beside(&load, &self.maps)?)?;
+        self.load = load;
+        log::set_level(log_level);
+        if let Some(reload) = &mut self.reload {
+            reload.text = text;
+        }
+        Ok(told)
     }
 
     /// How the programs are to be loaded, if nothing has changed that is fixed.
@@ -133,9 +147,12 @@ fn load_beside(options: &LoadOptions, maps: &SharedMaps) -> Result<Programs, Err
 }
 
 /// A text as a file without a name, to be read from its start.
-pub(super) fn file_of(text: &str) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(c"configuration", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    Ok(file.into())
+fn file_of(text: &str) -> Result<OwnedFd, Error> {
+    let make = || -> io::Result<OwnedFd> {
+        let mut file = File::from(memfd_create(c"configuration", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        Ok(file.into())
+    };
+    make().map_err(|source| Error::Process { what: "hand over the configuration", source })
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 use super::{
     Options, Peers, Selection, connector, process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
-    reload::{self, Reloader},
+    reload::Reloader,
 };
 use crate::{
     attach::Attacher,
@@ -234,11 +234,8 @@ impl Watch<'_> {
         self.tell_reloaded(reloaded).await
     }
 
-    async fn tell_reloaded(&self, reloaded: Result<String, Error>) -> Result<(), Error> {
-        let text = reloaded.and_then(|text| {
-            reload::file_of(&text).map_err(|source| Error::Process { what: "hand over", source })
-        });
-        match text {
+    async fn tell_reloaded(&self, reloaded: Result<OwnedFd, Error>) -> Result<(), Error> {
+        match reloaded {
             Ok(text) => {
                 let report = Report::Reloaded(String::new());
                 self.daemon.send(&report, Some(&text)).await.map_err(unheard)

@@ -8,7 +8,7 @@ use std::{
     error::Error as _,
     ffi::OsString,
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -89,6 +89,20 @@ impl Invocation {
             Ok(len) if len as u64 > MAX_LEN => Err(ConfigError::TooLarge { file, limit: MAX_LEN }),
             Ok(_) => Ok(Some(text)),
         }
+    }
+
+    /// The text of the file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Invocation::text`]; also if it is no regular file: who writes to a pipe may let its reader wait.
+    pub(crate) fn text_again(&self) -> Result<Option<String>, ConfigError> {
+        if let Some(path) = self.file.as_ref().filter(|path| path.exists() && !path.is_file()) {
+            let file = path.display().to_string();
+            let source = io::Error::other("no regular file, so it is read once");
+            return Err(ConfigError::Unreadable { file, source });
+        }
+        self.text()
     }
 
     /// The options, with what the file of this `text` has for them.

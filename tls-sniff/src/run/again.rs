@@ -14,11 +14,8 @@ use crate::{
 
 /// For the attacher, which reads the file: interfaces, hooks, programs, connections.
 pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Reload {
-    let read = move |old: &str, text: Option<String>| {
-        let text = match text {
-            Some(text) => text,
-            None => invocation.text()?.unwrap_or_default(),
-        };
+    let read = move |old: &str| {
+        let text = invocation.text_again()?.unwrap_or_default();
         let cli = invocation.reload(old, &text)?.cli;
         Ok(attacher::Fresh {
             selection: Selection::of(&cli.interface),

@@ -162,10 +162,14 @@ fn a_reader_that_never_reads_does_not_hang_the_end() {
 #[test]
 fn a_destination_is_told_to_reopen_and_to_return() {
     use crate::sink::destination::{Control, Ended, Lost};
-    struct Told(Arc<AtomicBool>);
+    struct Told {
+        reopened: Arc<AtomicBool>,
+        away: Arc<AtomicBool>,
+    }
     impl Destination for Told {
         fn write(&mut self, lines: &[u8], control: &Control) -> Result<Lost, Ended> {
             control.set_connected(false);
+            self.away.store(true, Ordering::Relaxed);
             while !control.is_ending() {
                 control.pause(Duration::from_secs(60));
             }
@@ -173,11 +177,11 @@ fn a_destination_is_told_to_reopen_and_to_return() {
         }
 
         fn reopen(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
+            self.reopened.store(true, Ordering::Relaxed);
         }
     }
-    let reopened = Arc::new(AtomicBool::new(false));
-    let told = Told(Arc::clone(&reopened));
+    let (reopened, away) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let told = Told { reopened: Arc::clone(&reopened), away: Arc::clone(&away) };
     let mut output = Output::start("test".to_owned(), Box::new(told), WhenFull::Drop).unwrap();
     output.reopen();
     while !reopened.load(Ordering::Relaxed) {
@@ -187,6 +191,10 @@ fn a_destination_is_told_to_reopen_and_to_return() {
     for _ in 0..3 * QUEUE_LEN / event.len() {
         output.event(|batch| batch.extend_from_slice(&event));
         output.flush();
+        // Until then a full queue is one that is slow.
+        while !away.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
     }
     let (counters, written) = finish(output, b"\n");
     assert_eq!((counters.written, counters.lost_queue), (0, 0), "{counters:?}");
