@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         test("manager_is_told", NETWORK, notify::manager_is_told),
         test("manager_is_told_of_no_life_when_the_pipeline_hangs", NETWORK, notify::hanging),
         test("lintian_has_nothing_to_say", PACKAGED, deb::lintian),
+        test("links_of_packaged_documents_lead_somewhere", PACKAGED, deb::links),
         test("package_is_installed_upgraded_and_purged", MACHINE, service::life),
         test("service_is_restarted_when_it_hangs", MACHINE, service::watchdog),
     ])

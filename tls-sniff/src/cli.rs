@@ -157,7 +157,7 @@ Examples:
   tls-sniff -r capture.pcapng        the same from a file
   tls-sniff -i any 'host 10.0.0.1 and not port 8443'
   tls-sniff -p 443 --net 'not 10.0.0.0/8' --content alert --explain
-  tls-sniff --config /etc/tls-sniff/config.toml -i eth0
+  tls-sniff --config watch.toml -i eth0
   tls-sniff --sni '*.example.org' --outcome failed -w failed.pcapng --write-scope handshake
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";

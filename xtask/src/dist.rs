@@ -1,10 +1,11 @@
 //! `cargo xtask dist`: the Debian package, by cargo-deb from what tls-sniff/Cargo.toml lists.
 //!
 //! ```text
-//!  tls-sniff, stripped          ┐
-//!  man page, completions        ├─► target/dist/stage ─┐
-//!  debian/changelog, from git   ┘                      ├─► cargo deb ─► tls-sniff_VERSION_ARCH.deb
-//!  units, config, docs ────────── packaging/, docs/ ───┘
+//!  tls-sniff, stripped            ┐
+//!  man page, completions          ├─► target/dist/stage ─┐
+//!  debian/changelog, from git     │                      ├─► cargo deb ─► tls-sniff_VERSION_ARCH.deb
+//!  docs, with the package's paths ┘                      │
+//!  units, config ────────────────── packaging/ ──────────┘
 //! ```
 
 use std::fs::{self, File};
@@ -17,6 +18,26 @@ use tls_sniff::Shell;
 
 use crate::run::{cargo, output, run as run_command, workspace_root};
 use crate::setup;
+
+/// Documents for people.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "packaging/README.md",
+    "tests/corpus-differences.md",
+    "docs/ARCHITECTURE.md",
+    "docs/BENCHMARKS.md",
+    "docs/events.md",
+    "docs/metrics.md",
+    "docs/recipes.md",
+];
+
+/// What they name that is elsewhere in the package, below its documents. A test follows all links.
+const MOVED: &[(&str, &str)] = &[
+    ("packaging/config.toml", "examples/config.toml"),
+    ("packaging/prometheus/", "examples/prometheus/"),
+    ("packaging/grafana/", "examples/grafana/"),
+    ("CHANGELOG.md", "changelog.gz"),
+];
 
 /// What to pack, and where to.
 #[derive(Args)]
@@ -96,7 +117,20 @@ fn stage(root: &Path, binary: &Path, revision: u32) -> Result<()> {
     ] {
         tls_sniff::completions(shell, &mut File::create(stage.join(name))?)?;
     }
+    documents(root, &stage.join("doc"))?;
     fs::write(stage.join("changelog"), changelog(root, revision)?).context("changelog")
+}
+
+/// Copies the documents, with the package's paths in them.
+fn documents(root: &Path, to: &Path) -> Result<()> {
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(root.join(document)).context(*document)?;
+        let text = MOVED.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        let path = to.join(document);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(path, text)?;
+    }
+    Ok(())
 }
 
 /// Debian's own changelog: what changed in the program is in the other one.

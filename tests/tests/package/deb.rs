@@ -39,3 +39,31 @@ pub(crate) fn lintian() -> Result<()> {
     ensure!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
     Ok(())
 }
+
+/// Each relative link of a document leads to a file of the package, as in the repository it does.
+pub(crate) fn links() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tls-sniff.deb");
+    std::fs::write(&file, package(1)?)?;
+    run(command("dpkg-deb").arg("--extract").arg(&file).arg(folder.path()))?;
+    let documents = folder.path().join("usr/share/doc/tls-sniff");
+    let mut followed = 0;
+    for folder in ["", "docs", "packaging", "tests"].map(|folder| documents.join(folder)) {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            for link in std::fs::read_to_string(&path)?.split("](").skip(1) {
+                let target = link.split([')', '#']).next().unwrap_or_default();
+                if target.is_empty() || target.starts_with("http") {
+                    continue;
+                }
+                ensure!(folder.join(target).exists(), "{}: {target}", path.display());
+                followed += 1;
+            }
+        }
+    }
+    ensure!(followed > 15, "{followed} links");
+    Ok(())
+}

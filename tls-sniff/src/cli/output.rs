@@ -15,6 +15,7 @@ use crate::{
 
 /// Where events go.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Outputs")]
 pub(crate) struct OutputFlags {
     /// Write events there, and to stdout only if that is one of them (repeatable): stdout, file:PATH,
     /// unix:PATH, unixgram:PATH, syslog, syslog:unix:PATH, syslog+tcp:HOST:PORT; behind it

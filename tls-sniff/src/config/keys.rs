@@ -89,7 +89,7 @@ pub(super) const KEYS: &[Key] = &[
     restart("rotate-seconds", "86400"),
     restart("files", "30"),
     restart("keylog", r#""/run/tls-sniff/keys""#),
-    restart("metrics", r#""127.0.0.1:9443""#),
+    restart("metrics", r#""127.0.0.1:9921""#),
     restart("metrics-sni", "20"),
     restart("require-sandbox", "true"),
     restart("no-sandbox", "true"),

@@ -18,6 +18,8 @@ const DESCRIPTION: &[&str] = &[
     "Unknown keys, wrong values and keys that contradict each other are errors, with line and column. \
      `tls-sniff check-config` tells them all, or what the file selects; its exit status is that of a start: 0 if \
      the file is valid, 2 if not, 1 if it cannot be read.",
+    "The service's files are for the service: what it writes is in /var/log/tls-sniff, which belongs to its user, and root \
+     writes there only by a capability that tls-sniff drops.",
     "On SIGHUP the file is read again. Keys that need a restart must be as they were; all others take effect \
      without detaching. A file that is refused changes nothing. In the sandbox a new file can be an output only in a \
      directory where one was at the start.",

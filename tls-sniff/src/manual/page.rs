@@ -27,7 +27,7 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGHUP",
-        "With --config, or with outputs that are files: open these anew, as after logrotate, and read the configuration \
+        "A live run with --config, or with outputs that are files: open these anew, as after logrotate, and read the configuration \
          again. What it changes takes effect without detaching, and no handshake is lost. If it is invalid, or changes \
          a key that needs a restart, the log says so line by line and all stays as it was. Otherwise the end.",
     ),
