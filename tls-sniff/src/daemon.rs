@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     attacher::{
-        Forked, Handle, Peers,
+        self, Forked, Handle,
         protocol::{Counters, Report, Request},
     },
     clock,
@@ -93,9 +93,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         tracing::warn!("metrics do not tell how full the ring buffer is: {error}");
     }
     let dedup = options.pipeline.dedup && loaded.sees_twice;
-    let peers = Peers::of(&sinks.outputs);
-    let connector = peers.asking(connector);
-    let sinks = sinks.open_with(connector, WhenFull::Drop)?;
+    let sinks = sinks.open_with(attacher::connecting(connector), WhenFull::Drop)?;
     // All is open, and no thread has been started.
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
     sandbox::enter(&plan, options.sandbox)?;
@@ -103,7 +101,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let reader = Reader::new(pipeline, dedup, options.stats_interval);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
-    let mut live = Live { attacher, reader, ring, scraping, reload, manager, peers };
+    let mut live = Live { attacher, reader, ring, scraping, reload, manager };
     let outcome = match live.start(&mut stop).await {
         Ok(true) => live.watch(&mut stop).await,
         Ok(false) => Ok(()),
@@ -124,8 +122,6 @@ struct Live {
     /// If metrics are served.
     scraping: Option<Scraping>,
     reload: Reload,
-    /// The outputs that the attacher connects.
-    peers: Peers,
 }
 
 impl Live {

@@ -3,14 +3,17 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::{
+    signal::Signal,
+    socket::{self, Backlog},
+};
 use serde_json::Value;
 use tls_sniff_tests::{
     frame::{Frame, client_hello},
@@ -154,7 +157,33 @@ pub(crate) fn followed() -> Result<()> {
     let wanted: Vec<u16> = (1001..=run.sent).filter(|port| *port != unwanted).collect();
     ensure!(all == wanted, "each once: {all:?} {wanted:?}");
     ensure!(sources(&two) == wanted[1..wanted.len() - 1], "{:?}", sources(&two));
+    accepts_nobody(&mut run, &narrow, dir.path())?;
     let stopped = run.sniffer.stop()?;
     ensure!(stopped.status.success() && stopped.stdout.is_empty(), "{stopped:#?}");
+    Ok(())
+}
+
+/// A reload brings a socket whose backlog is full: the run goes on, and another output is connected again. `text`: of the
+/// configuration without either.
+fn accepts_nobody(run: &mut Run, text: &str, dir: &Path) -> Result<()> {
+    let (full, other) = (dir.join("full"), dir.join("other"));
+    let listener = UnixListener::bind(&full)?;
+    socket::listen(&listener, Backlog::new(0)?)?;
+    let _queued = UnixStream::connect(&full)?;
+    let others = UnixListener::bind(&other)?;
+    others.set_nonblocking(true)?;
+    let accept = || poll::until(SOON, "a connection", || others.accept().ok());
+    let [full, other] = [full, other].map(|path| format!("unix:{}", path.display()));
+    run.reload(&format!("{text}{}{}", output(&full), output(&other)), READ)?;
+    drop(accept()?);
+    let said = format!("{full}: who listens there accepts nobody");
+    poll::until(SOON, &said, || (run.count(&said) > 0).then_some(()))?;
+    let from = run.send(443)?;
+    let again = accept()?.0;
+    again.set_nonblocking(false)?;
+    again.set_read_timeout(Some(SOON))?;
+    let mut line = String::new();
+    BufReader::new(again).read_line(&mut line)?;
+    ensure!(line.contains(&format!("\"source_port\":{from}")), "{line}");
     Ok(())
 }

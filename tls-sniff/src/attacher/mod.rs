@@ -9,13 +9,13 @@
 //!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
 //!                             │              Gone, Counters, Reloaded + a text,          │
 //!                             │              Refused, Detached, Failed                   │
-//!                             │ Connector      ◄── SEQPACKET ──►   (outputs to sockets)  │ a thread, if there are any
+//!                             │ Connector      ◄── SEQPACKET ──►   (outputs to sockets)  │ threads, if there are any
 //!                             └──────────────────────────────────────────────────────────┘
 //!                               clsact guard: a child of the attacher (attach/clsact)
 //! ```
 //!
 //! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, for the
-//! configuration to be read again, and for a connection to an output that it names, by its number. Nothing else is
+//! configuration to be read again, and for a connection to an output that it names, by a digest. Nothing else is
 //! understood, nothing that the daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]).
 //! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon.
 //!
@@ -45,7 +45,7 @@ use nix::{
 pub use self::{
     connector::{Connect, Connector},
     handle::{Forked, Handle},
-    peers::Peers,
+    peers::{Peers, connecting},
     reload::{Fresh, Read, Reload},
     selection::Selection,
 };

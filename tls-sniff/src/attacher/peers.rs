@@ -1,6 +1,7 @@
-//! The outputs that are sockets, by their numbers: what the daemon may ask the attacher to connect.
+//! The outputs that are sockets: what the daemon may ask the attacher to connect.
 
 use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,8 +12,8 @@ use crate::sink::{
     open::OutputOptions,
 };
 
-/// A list that both processes have. Both add to it what a reload brings, in the same order, and nothing is taken out of
-/// it: a number means the same peer in both, whenever the other one gets to it.
+/// Those of the configuration and of those that it was before: outputs that are no longer asked for may have something
+/// to write still.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<Mutex<Vec<Peer>>>);
 
@@ -25,7 +26,7 @@ impl Peers {
         peers
     }
 
-    /// Those of `outputs` as well: after a reload, in both processes before the outputs are opened.
+    /// Those of `outputs` as well: after a reload, before the daemon hears of it.
     pub fn add(&self, outputs: &[OutputOptions]) {
         let mut list = self.list();
         for peer in outputs.iter().filter_map(OutputOptions::peer) {
@@ -46,36 +47,40 @@ impl Peers {
             return None;
         }
         let peers = self.clone();
-        Some(Box::new(move |number| {
-            let peer = peers.list().get(number).cloned();
+        Some(Box::new(move |wanted| {
+            let peer = peers.list().iter().find(|peer| digest(peer) == wanted).cloned();
             let unknown = || io::Error::other("the configuration has no such output");
             destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
         }))
     }
+}
 
-    /// For the daemon: how outputs are connected by the attacher.
-    #[must_use]
-    pub fn asking(&self, attacher: Connector) -> Box<destination::Connector> {
-        let (peers, attacher) = (self.clone(), Arc::new(attacher));
-        Box::new(move |peer| {
-            let (peers, attacher, peer) = (peers.clone(), Arc::clone(&attacher), peer.clone());
-            Box::new(ByAttacher { peers, attacher, peer })
-        })
-    }
+/// For the daemon: how outputs are connected by the attacher.
+#[must_use]
+pub fn connecting(attacher: Connector) -> Box<destination::Connector> {
+    let attacher = Arc::new(attacher);
+    Box::new(move |peer| {
+        Box::new(ByAttacher { attacher: Arc::clone(&attacher), peer: peer.clone() })
+    })
 }
 
 /// Has one peer connected.
 struct ByAttacher {
-    peers: Peers,
     attacher: Arc<Connector>,
     peer: Peer,
 }
 
 impl destination::Connect for ByAttacher {
     fn connect(&self) -> io::Result<Connected> {
-        let number = self.peers.list().iter().position(|peer| *peer == self.peer);
-        let unknown = || io::Error::other("the configuration has no such output");
-        let fd = self.attacher.connect(number.ok_or_else(unknown)?)?;
+        let fd = self.attacher.connect(digest(&self.peer))?;
         Ok(Connected::from_fd(&self.peer, fd))
     }
+}
+
+/// Who is meant, in both processes, which are one program. Not a place in a list: those of the two could differ, and
+/// events would go to somebody else.
+fn digest(peer: &Peer) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    peer.hash(&mut hasher);
+    hasher.finish()
 }

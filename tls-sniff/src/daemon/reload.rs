@@ -130,8 +130,6 @@ impl Live {
     fn follow(&mut self, text: &str) -> Result<Vec<String>, Error> {
         let Some(follow) = &mut self.reload.follow else { return Ok(Vec::new()) };
         let fresh = (follow.read)(&follow.text, text)?;
-        // The attacher has them in its list already.
-        self.peers.add(&fresh.outputs);
         self.reader.pipeline.reload(fresh.pipeline, fresh.outputs)?;
         self.reload.outputs_changed = true;
         if fresh.changed.iter().any(|key| key == "stats-interval") {

@@ -291,8 +291,8 @@ impl Lines {
         let (known, new): (Vec<_>, Vec<_>) =
             outputs.into_iter().enumerate().partition(|(_, options)| is_known(options));
         let (places, new): (Vec<_>, Vec<_>) = new.into_iter().unzip();
-        let connector = &*self.connector;
-        let connectors = Connectors { first: connector, later: connector };
+        // On this thread nobody is waited for.
+        let connectors = Connectors { first: None, later: &*self.connector };
         let new = open_all(new, connectors, self.when_full)?;
         let started = new.into_iter().map(|open| open.start(self.when_full));
         let started = started.collect::<Result<Vec<_>, _>>()?;

@@ -56,7 +56,7 @@ impl Sinks {
         let open = |capture| OpenCapture::open(capture, when_full);
         let keylog = self.capture.as_ref().and_then(|capture| capture.keylog.clone());
         let capture = self.capture.map(open).transpose()?;
-        let connectors = Connectors { first: &directly, later: &*connector };
+        let connectors = Connectors { first: Some(&directly), later: &*connector };
         let outputs = open_all(self.outputs, connectors, when_full)?;
         Ok(OpenSinks { outputs, capture, keylog, connector, when_full })
     }

@@ -1,10 +1,18 @@
 //! Outputs that are open, before their threads are started: a sandbox may lie between.
 
-use std::{collections::HashSet, io, path::PathBuf};
+use std::{
+    collections::HashSet,
+    io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     Form,
-    destination::{Connector, Destination, Framing, LogFile, Peer, Socket, Stream},
+    destination::{
+        Connect, Connected, Connector, Destination, Framing, LogFile, Peer, Socket, Stream,
+    },
     output::{Output, WhenFull},
     spec::{LineFormat, OutputSpec, Rotation, Target},
     syslog::{AppName, Facility, Header},
@@ -13,6 +21,9 @@ use crate::{
     observation::{EventKind, EventKinds},
     sink::json::Profile,
 };
+
+/// How long somebody who listens may be too busy to accept, if a file is read.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// An output, all said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,16 +184,13 @@ impl OutputOptions {
                 Ok(file) => Ok(Box::new(file)),
                 Err(error) => Err(error),
             },
-            (_, Some(peer)) => {
-                let first = (connectors.first)(&peer).connect();
-                match first {
-                    Err(error) if when_full == WhenFull::Wait => Err(error),
-                    first => {
-                        let connect = (connectors.later)(&peer);
-                        Ok(Box::new(Socket::new(name.clone(), first, connect, self.framing())))
-                    }
+            (_, Some(peer)) => match connectors.first(&peer, when_full) {
+                Some(Err(error)) if when_full == WhenFull::Wait => Err(error),
+                first => {
+                    let connect = (connectors.later)(&peer);
+                    Ok(Box::new(Socket::new(name.clone(), first, connect, self.framing())))
                 }
-            }
+            },
             (_, None) => match Stream::stdout() {
                 Ok(stdout) => Ok(Box::new(stdout)),
                 Err(error) => Err(error),
@@ -195,11 +203,37 @@ impl OutputOptions {
     }
 }
 
-/// Who makes connections: when outputs are opened, and later.
+/// Who makes connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Connectors<'a> {
-    pub(crate) first: &'a Connector,
+    /// When outputs are opened; `None`: their threads do.
+    pub(crate) first: Option<&'a Connector>,
+    /// Later, on their threads.
     pub(crate) later: &'a Connector,
+}
+
+impl Connectors<'_> {
+    /// The first connection. Live, nobody can wait for one: what might take its time is left to the output's thread.
+    fn first(&self, peer: &Peer, when_full: WhenFull) -> Option<io::Result<Connected>> {
+        let connect = (self.first?)(peer);
+        match when_full {
+            WhenFull::Drop => peer.answers_at_once().then(|| connect.connect()),
+            WhenFull::Wait => Some(patiently(&*connect)),
+        }
+    }
+}
+
+/// Connects, and tries for some seconds if somebody is there who is busy.
+fn patiently(peer: &dyn Connect) -> io::Result<Connected> {
+    let start = Instant::now();
+    loop {
+        match peer.connect() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && start.elapsed() < BUSY => {
+                thread::sleep(BUSY / 40);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// An output that is open.

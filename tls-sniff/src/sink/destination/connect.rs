@@ -7,14 +7,18 @@ use std::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::net::{UnixDatagram, UnixStream},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
-use serde::{Deserialize, Serialize};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
+    },
+};
 
-/// How long a peer may take to accept.
+/// How long each address of a TCP peer may take to accept.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A write that takes longer returns, so that its thread can look whether anybody still waits.
@@ -24,7 +28,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 const SILENCE: u32 = 30_000;
 
 /// Whom to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// A stream socket.
     UnixStream(PathBuf),
@@ -52,7 +56,7 @@ pub enum Connected {
 
 /// Connects to one peer, again and again.
 pub trait Connect: Send {
-    /// Connects, with the timeouts that [`Peer::connect`] sets. Takes some seconds at most.
+    /// Connects, with the timeouts that [`Peer::connect`] sets. A TCP peer may take seconds, and its name too.
     ///
     /// # Errors
     ///
@@ -69,11 +73,21 @@ pub fn directly(peer: &Peer) -> Box<dyn Connect> {
     Box::new(peer.clone())
 }
 
+impl Peer {
+    /// Whether an attempt to connect takes no time, whatever the peer does.
+    pub(crate) const fn answers_at_once(&self) -> bool {
+        match self {
+            Self::UnixStream(_) | Self::UnixDatagram(_) => true,
+            Self::Tcp { .. } => false,
+        }
+    }
+}
+
 impl Connect for Peer {
     fn connect(&self) -> io::Result<Connected> {
         match self {
             Self::UnixStream(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = unix_stream(path)?;
                 stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
                 Ok(Connected::UnixStream(stream))
             }
@@ -100,6 +114,23 @@ impl Connect for Peer {
             }
         }
     }
+}
+
+/// Connects without waiting: otherwise it would take for ever if somebody listens, but accepts nobody any more.
+fn unix_stream(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => {}
+        Err(Errno::EAGAIN) => {
+            let full = "who listens there accepts nobody at the moment";
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, full));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let stream = UnixStream::from(stream);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 impl Connected {

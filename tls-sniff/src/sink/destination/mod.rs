@@ -31,6 +31,9 @@ use super::spec::Rotation;
 
 /// Takes lines, on a thread of its own: it may wait, but not when [`Control::is_abandoned`].
 pub trait Destination: Send {
+    /// Comes first on the thread: what may take its time and is not needed to start.
+    fn begin(&mut self, _control: &Control) {}
+
     /// Takes `lines`: whole events, each ended by LF. Each of them is delivered or counted in what is returned.
     ///
     /// # Errors

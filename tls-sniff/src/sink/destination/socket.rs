@@ -49,6 +49,8 @@ pub struct Socket {
     name: String,
     connect: Box<dyn Connect>,
     connected: Option<Connected>,
+    /// Nobody has tried to connect.
+    untried: bool,
     framing: Framing,
     /// Before the next attempt; `None` if the last connection was of use.
     pause: Option<Duration>,
@@ -73,11 +75,11 @@ enum Sent {
 
 impl Socket {
     /// Begins with the connection `first`, and has others from `connect`. Why there is none is said, and tried again
-    /// when there is something to send.
+    /// when there is something to send. Without a `first`, its thread tries as soon as there is one.
     #[must_use]
     pub fn new(
         name: String,
-        first: io::Result<Connected>,
+        first: Option<io::Result<Connected>>,
         connect: Box<dyn Connect>,
         framing: Framing,
     ) -> Self {
@@ -85,6 +87,7 @@ impl Socket {
             name,
             connect,
             connected: None,
+            untried: first.is_none(),
             framing,
             pause: None,
             said_gone: None,
@@ -94,8 +97,9 @@ impl Socket {
             ends: Vec::new(),
         };
         match first {
-            Ok(connected) => socket.connected = Some(connected),
-            Err(error) => socket.lose(&error),
+            Some(Ok(connected)) => socket.connected = Some(connected),
+            Some(Err(error)) => socket.lose(&error),
+            None => {}
         }
         socket
     }
@@ -174,18 +178,22 @@ impl Socket {
             if let Some(pause) = self.pause {
                 control.pause(pause);
             }
-            match self.connect.connect() {
-                Ok(connected) => self.connected = Some(connected),
-                Err(error) => self.lose(&error),
-            }
-            // Also what connects and is closed at once is not to be tried without a pause.
-            self.pause = Some(self.pause.map_or(FIRST_PAUSE, |it| (2 * it).min(LONGEST_PAUSE)));
+            self.attempt();
             if self.connected.is_none() && control.is_ending() {
                 return false;
             }
         }
         control.set_connected(true);
         true
+    }
+
+    fn attempt(&mut self) {
+        match self.connect.connect() {
+            Ok(connected) => self.connected = Some(connected),
+            Err(error) => self.lose(&error),
+        }
+        // Also what connects and is closed at once is not to be tried without a pause.
+        self.pause = Some(self.pause.map_or(FIRST_PAUSE, |it| (2 * it).min(LONGEST_PAUSE)));
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -204,6 +212,14 @@ impl Socket {
 }
 
 impl Destination for Socket {
+    fn begin(&mut self, control: &Control) {
+        if std::mem::take(&mut self.untried) {
+            control.set_connected(false);
+            self.attempt();
+            control.set_connected(self.connected.is_some());
+        }
+    }
+
     fn write(&mut self, lines: &[u8], control: &Control) -> Result<Lost, Ended> {
         let all = lines_in(lines);
         let left = |first: usize| all.saturating_sub(first as u64);
@@ -247,8 +263,13 @@ mod tests {
         io::{BufRead as _, BufReader, Read as _},
         os::unix::net::{UnixDatagram, UnixListener},
         path::Path,
-        sync::Arc,
+        sync::{Arc, mpsc},
         thread,
+    };
+
+    use nix::{
+        fcntl::{FcntlArg, OFlag, fcntl},
+        sys::socket::Backlog,
     };
 
     use super::*;
@@ -256,7 +277,7 @@ mod tests {
 
     fn socket(peer: &Peer, framing: Framing) -> Socket {
         let connect = directly(peer);
-        Socket::new("test".to_owned(), connect.connect(), connect, framing)
+        Socket::new("test".to_owned(), Some(connect.connect()), connect, framing)
     }
 
     fn stream(path: &Path) -> Socket {
@@ -293,6 +314,36 @@ mod tests {
         let mut rest = String::new();
         listener.accept().unwrap().0.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "three\n");
+    }
+
+    #[test]
+    fn who_listens_and_accepts_nobody_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        nix::sys::socket::listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let (tried, ended) = mpsc::channel();
+        // On a thread, so that waiting for ever would fail.
+        thread::spawn(move || {
+            let peer = Peer::UnixStream(path);
+            let queued = peer.connect().unwrap();
+            let Connected::UnixStream(stream) = &queued else { panic!("{queued:?}") };
+            let flags = fcntl(stream, FcntlArg::F_GETFL).unwrap();
+            assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
+            let full = peer.connect().unwrap_err();
+            // Not tried before the thread begins; then once, and at the end not again and again.
+            let connect = directly(&peer);
+            let mut socket = Socket::new("test".to_owned(), None, connect, Framing::Lines);
+            let control = Control::default();
+            socket.begin(&control);
+            assert!(control.disconnected_for().is_some());
+            control.end();
+            let lost = socket.write(b"one\n", &control).unwrap();
+            tried.send((full.kind(), lost)).unwrap();
+        });
+        let (full, lost) = ended.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(full, ErrorKind::WouldBlock);
+        assert_eq!(lost, Lost { connection: 1, ..Lost::default() });
     }
 
     #[test]

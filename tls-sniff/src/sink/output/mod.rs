@@ -84,6 +84,7 @@ impl Drop for Writing {
 
 /// The thread.
 fn run(destination: &mut dyn Destination, shared: &Shared) {
+    destination.begin(&shared.control);
     let mut written = Vec::new();
     loop {
         let (report, filled) = match shared.next(std::mem::take(&mut written)) {
