@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{
     peer::{Certificate, Client, Server},
+    poll,
     sniffer::{Sniffer, Stopped},
     veth::VethPair,
 };
 
-use super::handshakes::NAME;
+use super::handshakes::{NAME, SOON};
 
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
@@ -42,7 +43,7 @@ fn child(process: u32) -> Result<u32> {
 }
 
 /// No thread of the daemon has a capability or could get one; each has its filters, if it is to have some. The
-/// attacher has three capabilities.
+/// attacher has three capabilities, the clsact guard, which must be there, one, and neither can get more.
 fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
     let daemon = threads(sniffer.id())?;
     ensure!(daemon.len() > 1, "there are threads for the outputs");
@@ -53,14 +54,30 @@ fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
         ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
         ensure!(thread["Seccomp"] == if sandboxed { "2" } else { "0" }, "{thread:#?}");
     }
-    for thread in threads(child(sniffer.id())?)? {
+    let attacher = child(sniffer.id())?;
+    for thread in threads(attacher)? {
         for set in ["CapPrm", "CapEff"] {
             ensure!(mask(&thread, set)? == OF_THE_ATTACHER, "the attacher's {set}: {thread:#?}");
         }
         // For the clsact guard, which is its child.
         ensure!(mask(&thread, "CapAmb")? & !CAP_NET_ADMIN == 0, "{thread:#?}");
+        ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
     }
-    Ok(())
+    check_guard(child(attacher)?)
+}
+
+fn check_guard(guard: u32) -> Result<()> {
+    let confined = || {
+        let guard = status(Path::new(&format!("/proc/{guard}"))).ok()?;
+        let is = |set, expected| mask(&guard, set).ok().is_some_and(|mask| mask == expected);
+        let one = ["CapPrm", "CapEff", "CapBnd"].into_iter().all(|set| is(set, CAP_NET_ADMIN));
+        let none = ["CapInh", "CapAmb"].into_iter().all(|set| is(set, 0));
+        let named = guard["Name"] == "tls-guard" && guard["NoNewPrivs"] == "1";
+        (one && none && named).then_some(())
+    };
+    // It is a program of its own, which may be slower than the attacher.
+    poll::until(SOON, "the guard to have one capability", confined)
+        .with_context(|| format!("{:#?}", status(Path::new(&format!("/proc/{guard}")))))
 }
 
 /// A handshake that is told, after all that was done to the process.
@@ -70,7 +87,7 @@ fn tells_a_handshake(pair: &VethPair, mut sniffer: Sniffer) -> Result<Stopped> {
     let address = SocketAddr::new(pair.second.address(false), 443);
     let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
     Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
-    sniffer.wait_for(super::handshakes::SOON, |event| event["event"] == "handshake")?;
+    sniffer.wait_for(SOON, |event| event["event"] == "handshake")?;
     let stopped = sniffer.stop()?;
     ensure!(stopped.status.success(), "{stopped:#?}");
     Ok(stopped)
@@ -157,7 +174,8 @@ mod taken_over {
             (&["--no-sandbox"], false, false),
         ];
         for (flags, sandboxed, writes) in cases {
-            let arguments = [&["-i", "veth-b", "--format", "json"], flags].concat();
+            let clsact = ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact"];
+            let arguments = [&clsact, flags].concat();
             let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
             sniffer.ready()?;
             check_privileges(&sniffer, sandboxed)?;
@@ -186,7 +204,8 @@ pub(crate) use taken_over::can_do_nothing;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn can_do_nothing() -> Result<()> {
     let pair = VethPair::new()?;
-    let arguments = ["-i", "veth-b", "--format", "json", "--require-sandbox"];
+    let arguments =
+        ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact", "--require-sandbox"];
     let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
     sniffer.ready()?;
     check_privileges(&sniffer, true)?;

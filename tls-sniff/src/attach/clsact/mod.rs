@@ -32,16 +32,23 @@ use std::{
 };
 
 use aya::programs::tc::{self, TcError};
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 use nix::{
     libc,
-    sys::signal::{SigSet, Signal},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
 };
 use rtnetlink::Handle;
 
 use super::AttachError;
-use crate::interfaces::Interface;
+use crate::{interfaces::Interface, privilege};
 use filters::{clean, expect_clsact, filters, remove_leftovers};
 pub use owner::OwnerHandle;
+
+/// What `ps` and /proc show of the guard.
+const NAME: &std::ffi::CStr = c"tls-guard";
 
 /// Interfaces with filters, by index, and whether the qdisc was created for them.
 type Prepared = BTreeMap<u32, bool>;
@@ -196,12 +203,13 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 ///
 /// # Errors
 ///
-/// If signals cannot be blocked, or netlink refuses.
+/// If signals cannot be blocked, a capability stays, or netlink refuses.
 pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
     // Whoever stops tls-sniff by its name also reaches the guard, which must outlive it.
     let signals =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGABRT];
     signals.into_iter().collect::<SigSet>().thread_block()?;
+    confine()?;
 
     let mut prepared = Prepared::new();
     for line in io::stdin().lock().lines() {
@@ -216,6 +224,18 @@ pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
         }
     }
     clean_all(&prepared, owner)
+}
+
+/// Leaves this process what netlink asks for, and gives it a name of its own.
+fn confine() -> io::Result<()> {
+    prctl::set_name(NAME)?;
+    prctl::set_no_new_privs()?;
+    let keep = || -> Result<(), CapsError> {
+        let mut kept = caps::read(None, CapSet::Permitted)?;
+        kept.retain(|capability| *capability == Capability::CAP_NET_ADMIN);
+        privilege::keep_only(&kept, &CapsHashSet::new())
+    };
+    keep().map_err(io::Error::other)
 }
 
 /// Removes an owner's filters, and the qdiscs that were created for them, from all interfaces.
