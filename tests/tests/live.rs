@@ -151,6 +151,7 @@ fn main() -> ExitCode {
         test("interface_that_leaves_comes_back", ATTACHED, attach::leaves_and_comes_back),
         test("filters_that_others_remove_come_back", ATTACHED, attach::removed_by_others),
         test("killed_guard_is_made_up_for", ATTACHED, attach::guard_killed),
+        test("killed_guard_is_replaced", ATTACHED, attach::guard_replaced),
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
         test("a_changed_configuration_is_followed_or_refused", NETWORK, configuration::followed),

@@ -88,6 +88,32 @@ pub(crate) fn guard_killed() -> Result<()> {
     Ok(())
 }
 
+/// Who attaches next notices, and another guard answers for all.
+pub(crate) fn guard_replaced() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    namespace.ip(&["link", "add", "extra", "type", "dummy"])?;
+    let sniffer = Sniffer::start(namespace, &["-i", "any", "--tc-attach", "clsact"])?;
+    let attached = |name: &str| {
+        let said = format!("attached to {name}");
+        poll::until(SOON, &said, || {
+            sniffer.stderr().iter().any(|line| line.contains(&said)).then_some(())
+        })
+        .with_context(|| sniffer.stderr().join("\n"))
+    };
+    attached("veth-b")?;
+    let guard = guard_of(&sniffer)?;
+    kill(guard, Signal::SIGKILL)?;
+    namespace.ip(&["link", "set", "dev", "extra", "up"])?;
+    attached("extra")?;
+    let attacher = attacher_of(&sniffer)?;
+    ensure!(guard_of(&sniffer)? != guard);
+    // Without the attacher there is the second guard alone.
+    kill(attacher, Signal::SIGKILL)?;
+    drop(sniffer.finish(SOON)?);
+    nothing_is_left(namespace)
+}
+
 /// On an ingress qdisc a filter for egress would see ingress.
 pub(crate) fn ingress_qdisc() -> Result<()> {
     let pair = VethPair::new()?;
