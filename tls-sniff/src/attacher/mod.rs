@@ -44,7 +44,7 @@ use nix::{
 
 pub use self::{
     connector::{Connect, Connector},
-    handle::{Forked, Handle},
+    handle::{Forked, Handle, PATIENCE},
     peers::Peers,
     reload::{Fresh, Read, Reload},
     selection::Selection,
