@@ -147,6 +147,7 @@ fn main() -> ExitCode {
         test("killed_leaves_nothing_by_xdp", ATTACHED, || attach::killed("xdp", "auto")),
         test("killed_attacher_is_told_by_tcx", ATTACHED, || attach::attacher_killed("tcx")),
         test("killed_attacher_is_told_by_clsact", ATTACHED, || attach::attacher_killed("clsact")),
+        test("stopped_attacher_is_given_up", ATTACHED, attach::attacher_stopped),
         test("ingress_qdisc_is_refused", ATTACHED, attach::ingress_qdisc),
         test("interface_that_leaves_comes_back", ATTACHED, attach::leaves_and_comes_back),
         test("filters_that_others_remove_come_back", ATTACHED, attach::removed_by_others),

@@ -152,9 +152,10 @@ impl Handle {
         }
     }
 
-    /// Does not wait for the attacher's end any more.
-    pub const fn abandon(&mut self) {
+    /// Gives up an attacher that does not answer: nothing waits for its end any more.
+    pub const fn abandon(&mut self) -> Error {
         self.child.patience = Duration::ZERO;
+        Error::AttacherStalled { id: self.child.id.as_raw() }
     }
 
     /// Looks ahead, without waiting, for names that are missing: an event can be read before the report that
@@ -222,7 +223,7 @@ mod tests {
             asked += 1;
         }
         handle.ask(Request::Detach);
-        let heard = std::thread::spawn(move || {
+        let heard = thread::spawn(move || {
             let next = || receive::<Request>(&other).unwrap().unwrap().0;
             (0..=asked).map(|_| next()).collect::<Vec<_>>()
         });
@@ -236,7 +237,8 @@ mod tests {
     #[tokio::test]
     async fn counters_are_asked_for_once_until_they_come() {
         let (handle, other) = handle();
-        let answer = || protocol::send(&other, &Report::Counters(Err(String::new())), None).unwrap();
+        let answer =
+            || protocol::send(&other, &Report::Counters(Err(String::new())), None).unwrap();
         for _ in 0..2 {
             handle.ask(Request::Counters);
             handle.ask(Request::Counters);
