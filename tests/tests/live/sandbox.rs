@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{
     peer::{Certificate, Client, Server},
     poll,
-    sniffer::{Sniffer, Stopped},
+    sniffer::{self, Sniffer, Stopped},
     veth::VethPair,
 };
 
@@ -42,6 +42,14 @@ fn child(process: u32) -> Result<u32> {
     Ok(child.parse()?)
 }
 
+/// Starts it with a file that the caller has open.
+fn start(pair: &VethPair, arguments: &[&str]) -> Result<Sniffer> {
+    let mut command = pair.second.namespace.command("sh");
+    command.args(["-c", r#"exec "$0" "$@" 9</dev/zero"#]);
+    command.arg(sniffer::binary()?).args(arguments);
+    Sniffer::spawn(command)
+}
+
 /// No thread of the daemon has a capability or could get one; each has its filters, if it is to have some. The
 /// attacher has three capabilities, the clsact guard, which must be there, one, and neither can get more.
 fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
@@ -63,7 +71,20 @@ fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
         ensure!(mask(&thread, "CapAmb")? & !CAP_NET_ADMIN == 0, "{thread:#?}");
         ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
     }
-    check_guard(child(attacher)?)
+    let guard = child(attacher)?;
+    check_guard(guard)?;
+    // The daemon has it.
+    ensure!(has_file(sniffer.id())?);
+    for process in [attacher, guard] {
+        ensure!(!has_file(process)?, "{process} has its caller's file");
+    }
+    Ok(())
+}
+
+/// Whether a process has the file that [`start`] opened.
+fn has_file(process: u32) -> Result<bool> {
+    let is = |fd: fs::DirEntry| fs::read_link(fd.path()).ok() == Some("/dev/zero".into());
+    Ok(fs::read_dir(format!("/proc/{process}/fd"))?.filter_map(std::result::Result::ok).any(is))
 }
 
 fn check_guard(guard: u32) -> Result<()> {
@@ -176,7 +197,7 @@ mod taken_over {
         for (flags, sandboxed, writes) in cases {
             let clsact = ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact"];
             let arguments = [&clsact, flags].concat();
-            let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+            let mut sniffer = start(&pair, &arguments)?;
             sniffer.ready()?;
             check_privileges(&sniffer, sandboxed)?;
             try_all(&sniffer, sandboxed, writes)?;
@@ -206,7 +227,7 @@ pub(crate) fn can_do_nothing() -> Result<()> {
     let pair = VethPair::new()?;
     let arguments =
         ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact", "--require-sandbox"];
-    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    let mut sniffer = start(&pair, &arguments)?;
     sniffer.ready()?;
     check_privileges(&sniffer, true)?;
     eprintln!("system calls are put into the process on x86_64 alone");

@@ -43,7 +43,7 @@ use nix::{
 use rtnetlink::Handle;
 
 use super::AttachError;
-use crate::{interfaces::Interface, privilege};
+use crate::{descriptors::close_others, interfaces::Interface, privilege};
 use filters::{clean, expect_clsact, filters, remove_leftovers};
 pub use owner::OwnerHandle;
 
@@ -250,7 +250,12 @@ pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
 }
 
 /// Leaves this process what netlink asks for, and gives it a name of its own.
+#[expect(unsafe_code, reason = "it closes what the caller has open")]
 fn confine() -> io::Result<()> {
+    // SAFETY: this is the first thing that this program does, beside parsing its arguments.
+    if let Err(error) = unsafe { close_others(&[]) } {
+        tracing::debug!("the clsact guard has what the caller has open: {error}");
+    }
     prctl::set_name(NAME)?;
     prctl::set_no_new_privs()?;
     let keep = || -> Result<(), CapsError> {
