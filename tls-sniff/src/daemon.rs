@@ -278,6 +278,7 @@ impl Live {
 
 /// What came of [`turn`].
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 enum Turn {
     /// The attacher's report.
     Reported(Report),
