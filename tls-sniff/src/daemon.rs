@@ -10,7 +10,7 @@
 //!                 └ something is due ► handshakes that fell silent; counters, for losses to be said and statistics
 //!
 //!  stop: the attacher detaches and reads the counters → drain the ring → stats event → output ends, within
-//!  FINISH_LIMIT → the attacher has ended
+//!  FINISH_LIMIT → the attacher has ended, or does not answer
 //! ```
 //!
 //! After the start nothing here asks the kernel for anything that needs a capability.
@@ -21,10 +21,7 @@ mod reader;
 mod reload;
 mod scraping;
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tls_sniff_common::{
     counters::CounterBlock,
@@ -44,7 +41,7 @@ use crate::{
         protocol::{Counters, Report, Request},
     },
     clock,
-    ending::{ended, stop_signal},
+    ending::{Stop, ended, stop_signal},
     error::Error,
     metrics::Listening,
     notify::Notifier,
@@ -74,8 +71,7 @@ pub struct LiveOptions {
 ///
 /// See [`Error`].
 pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result<(), Error> {
-    let stop = stop_signal()?;
-    tokio::pin!(stop);
+    let mut stop = stop_signal()?;
     let reload = Reload::new(options.follow, sinks.have_files())?;
     let (attacher, connector) = attacher.split()?;
     let metrics = options.pipeline.metrics.as_ref();
@@ -83,7 +79,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let (loaded, ring) = tokio::select! {
         loaded = attacher.loaded() => loaded?,
         // Nothing was watched, and nothing is to be told.
-        () = &mut stop => return Ok(()),
+        () = stop.next() => return Ok(()),
     };
     let mut ring = Ring::from_fd(ring, loaded.ring_len, loaded.packets)
         .map_err(|source| Error::Process { what: "watch the ring buffer", source })?;
@@ -109,7 +105,7 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
         Err(error) => return Err(error),
     };
     live.manager.stopping();
-    let finished = live.finish().await;
+    let finished = live.finish(&mut stop).await;
     outcome.and(finished)
 }
 
@@ -126,27 +122,25 @@ struct Live {
 
 impl Live {
     /// Waits until the first interfaces are attached; whether they are, and not a signal has come.
-    async fn start(
-        &mut self,
-        stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<bool, Error> {
+    async fn start(&mut self, stop: &mut Stop) -> Result<bool, Error> {
         loop {
-            let report = tokio::select! {
+            let Self { attacher, ring, reader, scraping, .. } = self;
+            let turn = tokio::select! {
                 biased;
-                () = &mut *stop => return Ok(false),
-                report = self.attacher.next() => report?,
+                () = stop.next() => return Ok(false),
+                turn = turn(attacher, ring, reader, scraping.as_mut()) => turn?,
             };
-            if report == Report::Watching {
+            if turn == Turn::Reported(Report::Watching) {
                 let names: Vec<&str> = self.reader.names.values().map(String::as_str).collect();
                 tracing::info!("watching {}", names.join(", "));
                 self.manager.ready(&self.reader);
                 return Ok(true);
             }
-            self.reported(report);
+            self.turned(turn);
         }
     }
 
-    async fn watch(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), Error> {
+    async fn watch(&mut self, stop: &mut Stop) -> Result<(), Error> {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
@@ -161,32 +155,29 @@ impl Live {
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let held = reader.dedup.due();
             let due = [reader.due(), manager.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                () = &mut *stop => return Ok(()),
+                () = stop.next() => return Ok(()),
                 () = &mut closed => return Ok(()),
                 () = reload.hangup() => self.hung_up(),
-                report = attacher.next() => { let report = report?; self.reported(report) }
-                step = Scraping::step(scraping.as_mut()) => match step {
-                    Step::Counters => attacher.ask(Request::Counters),
-                    Step::Answer => self.answer_scrape(),
-                },
-                read = ring.read(|bytes| reader.event(bytes, attacher)) => {
-                    let more = read
-                        .map_err(|source| Error::Process { what: "read the ring buffer", source })?;
-                    reader.flush();
-                    if more {
-                        // Signals are heard here, also while the ring is never empty.
-                        tokio::task::yield_now().await;
-                    }
+                turn = turn(attacher, ring, reader, scraping.as_mut()) => {
+                    let turn = turn?;
+                    self.turned(turn);
                 }
-                // Behind the ring: in it may be other sightings of what is held.
-                () = passed(held) => reader.release_due(),
                 // Done above.
                 () = reached(due) => {}
             }
+        }
+    }
+
+    /// What a turn asks for.
+    fn turned(&mut self, turn: Turn) {
+        match turn {
+            Turn::Reported(report) => self.reported(report),
+            Turn::Scraped(Step::Counters) => self.attacher.ask(Request::Counters),
+            Turn::Scraped(Step::Answer) => self.answer_scrape(),
+            Turn::Read => {}
         }
     }
 
@@ -246,8 +237,8 @@ impl Live {
     }
 
     /// Has everything detached, drains, accounts, by the last counters that were heard of if the attacher is no more.
-    async fn finish(mut self) -> Result<(), Error> {
-        let counters = self.detached().await;
+    async fn finish(mut self, stop: &mut Stop) -> Result<(), Error> {
+        let counters = self.detached(stop).await;
         self.drain();
         self.reader.release_all();
         let (hooks, counted) = match counters {
@@ -257,16 +248,68 @@ impl Live {
         ended(self.reader.finish(&hooks)).and(counted)
     }
 
-    /// Has everything detached; the last counters.
-    async fn detached(&mut self) -> Result<Vec<(Hook, CounterBlock)>, Error> {
+    /// Has everything detached; the last counters. Another signal ends the wait for them.
+    async fn detached(&mut self, stop: &mut Stop) -> Result<Vec<(Hook, CounterBlock)>, Error> {
         self.attacher.ask(Request::Detach);
+        let limit = tokio::time::sleep(attacher::PATIENCE);
+        let another = stop.another();
+        tokio::pin!(limit, another);
         loop {
-            match self.attacher.next().await? {
-                Report::Detached(counters) => return hooks(counters),
-                report => self.reported(report),
+            let Self { attacher, ring, reader, scraping, .. } = self;
+            let turn = tokio::select! {
+                biased;
+                () = &mut another => return Err(attacher.abandon()),
+                () = &mut limit => return Err(attacher.abandon()),
+                turn = turn(attacher, ring, reader, scraping.as_mut()) => turn?,
+            };
+            match turn {
+                Turn::Reported(Report::Detached(counters)) => return hooks(counters),
+                // Nothing more is asked of it.
+                Turn::Scraped(_) => self.answer_scrape(),
+                turn => self.turned(turn),
             }
         }
     }
+}
+
+/// What came of [`turn`].
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
+enum Turn {
+    /// The attacher's report.
+    Reported(Report),
+    /// Somebody scrapes.
+    Scraped(Step),
+    /// What was in the ring, or held, went on.
+    Read,
+}
+
+/// What is done at all times, also while hundreds of interfaces are attached or detached: waits for what happens first.
+/// Nothing is lost if this is dropped while it waits.
+async fn turn(
+    attacher: &Handle,
+    ring: &mut Ring,
+    reader: &mut Reader,
+    scraping: Option<&mut Scraping>,
+) -> Result<Turn, Error> {
+    let held = reader.dedup.due();
+    tokio::select! {
+        biased;
+        report = attacher.next() => return Ok(Turn::Reported(report?)),
+        step = Scraping::step(scraping) => return Ok(Turn::Scraped(step)),
+        read = ring.read(|bytes| reader.event(bytes, attacher)) => {
+            let more =
+                read.map_err(|source| Error::Process { what: "read the ring buffer", source })?;
+            reader.flush();
+            if more {
+                // Signals are heard here, also while the ring is never empty.
+                tokio::task::yield_now().await;
+            }
+        }
+        // Behind the ring: in it may be other sightings of what is held.
+        () = passed(held) => reader.release_due(),
+    }
+    Ok(Turn::Read)
 }
 
 /// Counters by hook.

@@ -1,6 +1,6 @@
 //! How a run ends: by a signal, and with its output.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -9,22 +9,48 @@ use crate::{error::Error, pipeline::Finished, sink::output::Written};
 /// What the reader of stdout is given to take the last events.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Resolves at the first SIGINT or SIGTERM. Must be called inside a tokio runtime.
+/// Signals so soon behind the first belong to it: timeout(1) sends one to the process and one to its group.
+const ANOTHER: Duration = Duration::from_millis(500);
+
+/// SIGINT and SIGTERM, from now on. Must be called inside a tokio runtime.
 ///
 /// # Errors
 ///
 /// If the signals cannot be handled.
-pub fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+pub fn stop_signal() -> Result<Stop, Error> {
     let handler =
         |kind| signal(kind).map_err(|source| Error::Process { what: "handle signals", source });
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut terminate = handler(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+    Ok(Stop {
+        interrupt: handler(SignalKind::interrupt())?,
+        terminate: handler(SignalKind::terminate())?,
     })
+}
+
+/// SIGINT and SIGTERM.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// Resolves at the next one. Nothing is lost if this is dropped while it waits.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Resolves at the next one that comes later than [`ANOTHER`] from now.
+    pub async fn another(&mut self) {
+        let begun = Instant::now();
+        loop {
+            self.next().await;
+            if begun.elapsed() >= ANOTHER {
+                return;
+            }
+        }
+    }
 }
 
 /// SIGHUP, if it is to be handled; else the end of its terminal ends the program. Must be called inside a tokio runtime.

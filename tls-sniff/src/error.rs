@@ -50,6 +50,14 @@ pub enum Error {
     /// It ended without a word.
     #[error("the process that holds the kernel programs was killed: nothing is watched any more")]
     AttacherDied,
+    /// It does not answer at the end.
+    #[error(
+        "the process that holds the kernel programs, {id}, does not answer: what is attached stays until it ends"
+    )]
+    AttacherStalled {
+        /// Its process ID.
+        id: i32,
+    },
     /// There is nothing to be read again.
     #[error("there is no configuration file to read again")]
     NoConfiguration,
@@ -160,6 +168,9 @@ impl Error {
             Self::Fixed { .. } => Some("change it back, or restart tls-sniff"),
             Self::AttacherDied => {
                 Some("start tls-sniff again; `dmesg` says whether the kernel had no memory left")
+            }
+            Self::AttacherStalled { .. } => {
+                Some("it may be stopped (SIGCONT) or wait for the kernel; SIGKILL ends it")
             }
             Self::Expression(error) => Some(error.hint()),
             Self::ReaderDied => Some("please report it with the file"),

@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod dedup;
+mod descriptors;
 mod digits;
 pub mod doctor;
 pub mod ending;

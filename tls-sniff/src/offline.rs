@@ -62,7 +62,7 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     let mut progress = file.as_ref().filter(|_| options.progress).and_then(Progress::of);
     // Before signals are handled, so that they end a wait for the reader of a named pipe.
     let sinks = sinks.open(WhenFull::Wait)?;
-    let stop = stop_signal()?;
+    let mut stop = stop_signal()?;
     // All is open, and no thread has been started.
     sandbox::enter(&sinks.plan(), options.sandbox)?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -77,11 +77,10 @@ pub async fn run(path: PathBuf, options: OfflineOptions, sinks: Sinks) -> Result
     let seconds = FINISH_LIMIT.as_secs();
     let dead = |_| Err(Error::ReaderDied);
     let mut steps = tokio::time::interval(progress::STEP);
-    tokio::pin!(stop);
     loop {
         tokio::select! {
             outcome = &mut outcome => return outcome.unwrap_or_else(dead),
-            () = &mut stop => break stopped.store(true, Ordering::Relaxed),
+            () = stop.next() => break stopped.store(true, Ordering::Relaxed),
             _ = steps.tick(), if progress.is_some() => progress.iter_mut().for_each(Progress::step),
         }
     }

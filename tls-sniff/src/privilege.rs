@@ -1,6 +1,6 @@
 //! What live capture needs of the process, checked before the kernel says only EPERM.
 
-use caps::{CapSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 
 /// The capabilities that are missing, in the kernel's words.
 #[derive(Debug, thiserror::Error)]
@@ -44,4 +44,19 @@ pub fn check() -> Result<(), MissingPrivilege> {
         needed: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
         missing: missing.join(", "),
     })
+}
+
+/// Gives up every capability of this thread but `kept`, for good; a program that it starts has at most `passed_on`, unless
+/// root starts it. no_new_privs must be set: where the bounding set may not be narrowed (CAP_SETPCAP), it is what sees to
+/// it that exec gives nothing back.
+pub(crate) fn keep_only(kept: &CapsHashSet, passed_on: &CapsHashSet) -> Result<(), CapsError> {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+        for capability in caps::read(None, CapSet::Bounding)?.difference(kept) {
+            caps::drop(None, CapSet::Bounding, *capability)?;
+        }
+    }
+    caps::set(None, CapSet::Effective, kept)?;
+    caps::set(None, CapSet::Permitted, kept)?;
+    caps::set(None, CapSet::Inheritable, passed_on)?;
+    caps::set(None, CapSet::Ambient, passed_on)
 }

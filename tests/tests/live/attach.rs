@@ -88,6 +88,32 @@ pub(crate) fn guard_killed() -> Result<()> {
     Ok(())
 }
 
+/// Who attaches next notices, and another guard answers for all.
+pub(crate) fn guard_replaced() -> Result<()> {
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    namespace.ip(&["link", "add", "extra", "type", "veth", "peer", "name", "other"])?;
+    let sniffer = Sniffer::start(namespace, &["-i", "any", "--tc-attach", "clsact"])?;
+    let attached = |name: &str| {
+        let said = format!("attached to {name}");
+        poll::until(SOON, &said, || {
+            sniffer.stderr().iter().any(|line| line.contains(&said)).then_some(())
+        })
+        .with_context(|| sniffer.stderr().join("\n"))
+    };
+    attached("veth-b")?;
+    let guard = guard_of(&sniffer)?;
+    kill(guard, Signal::SIGKILL)?;
+    namespace.ip(&["link", "set", "dev", "extra", "up"])?;
+    attached("extra")?;
+    let attacher = attacher_of(&sniffer)?;
+    ensure!(guard_of(&sniffer)? != guard);
+    // Without the attacher there is the second guard alone.
+    kill(attacher, Signal::SIGKILL)?;
+    drop(sniffer.finish(SOON)?);
+    nothing_is_left(namespace)
+}
+
 /// On an ingress qdisc a filter for egress would see ingress.
 pub(crate) fn ingress_qdisc() -> Result<()> {
     let pair = VethPair::new()?;
@@ -263,6 +289,36 @@ pub(crate) fn attacher_killed(how: &str) -> Result<()> {
     stopped.check_sums()?;
     ensure!(emitted(stopped.stats()?), "{stopped:#?}");
     nothing_is_left(namespace)
+}
+
+/// One that does not answer is given up at another signal, and it is said who holds what is still attached.
+pub(crate) fn attacher_stopped() -> Result<()> {
+    let pair = VethPair::new()?;
+    let arguments = ["-i", "veth-b", "--stats-interval", "1", "--format", "json"];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    sniffer.ready()?;
+    let seen = |event: &serde_json::Value| event["hooks"]["tc_ingress"]["seen"].as_u64();
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    let frame = Frame::ethernet().ipv4().addresses([192, 0, 2, 1], [192, 0, 2, 2]);
+    socket.send(&frame.tcp(1234, 443).payload(&client_hello()).build())?;
+    let counted = sniffer.wait_for(SOON, |event| seen(event).is_some_and(|seen| seen > 0))?;
+    let attacher = attacher_of(&sniffer)?;
+    kill(attacher, Signal::SIGSTOP)?;
+    sniffer.signal(Signal::SIGTERM)?;
+    // Two that come at once are one.
+    sniffer.signal(Signal::SIGINT)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let early = sniffer.stderr().iter().any(|line| line.contains("does not answer"));
+    sniffer.signal(Signal::SIGTERM)?;
+    let stopped = sniffer.finish(Duration::from_secs(3));
+    // First of all: nobody else ends it.
+    kill(attacher, Signal::SIGKILL)?;
+    let stopped = stopped?;
+    ensure!(!early && stopped.status.code() == Some(1), "{stopped:#?}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains(&format!("{attacher}, does not answer")), "{log}");
+    ensure!(seen(stopped.stats()?) >= seen(&counted), "{stopped:#?}");
+    nothing_is_left(&pair.second.namespace)
 }
 
 /// Both modes on request, and which one is said.

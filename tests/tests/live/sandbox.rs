@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{
     peer::{Certificate, Client, Server},
-    sniffer::{Sniffer, Stopped},
+    poll,
+    sniffer::{self, Sniffer, Stopped},
     veth::VethPair,
 };
 
-use super::handshakes::NAME;
+use super::handshakes::{NAME, SOON};
 
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
@@ -41,8 +42,16 @@ fn child(process: u32) -> Result<u32> {
     Ok(child.parse()?)
 }
 
+/// Starts it with a file that the caller has open.
+fn start(pair: &VethPair, arguments: &[&str]) -> Result<Sniffer> {
+    let mut command = pair.second.namespace.command("sh");
+    command.args(["-c", r#"exec "$0" "$@" 9</dev/zero"#]);
+    command.arg(sniffer::binary()?).args(arguments);
+    Sniffer::spawn(command)
+}
+
 /// No thread of the daemon has a capability or could get one; each has its filters, if it is to have some. The
-/// attacher has three capabilities.
+/// attacher has three capabilities, the clsact guard, which must be there, one, and neither can get more.
 fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
     let daemon = threads(sniffer.id())?;
     ensure!(daemon.len() > 1, "there are threads for the outputs");
@@ -53,14 +62,43 @@ fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
         ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
         ensure!(thread["Seccomp"] == if sandboxed { "2" } else { "0" }, "{thread:#?}");
     }
-    for thread in threads(child(sniffer.id())?)? {
+    let attacher = child(sniffer.id())?;
+    for thread in threads(attacher)? {
         for set in ["CapPrm", "CapEff"] {
             ensure!(mask(&thread, set)? == OF_THE_ATTACHER, "the attacher's {set}: {thread:#?}");
         }
         // For the clsact guard, which is its child.
         ensure!(mask(&thread, "CapAmb")? & !CAP_NET_ADMIN == 0, "{thread:#?}");
+        ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
+    }
+    let guard = child(attacher)?;
+    check_guard(guard)?;
+    // The daemon has it.
+    ensure!(has_file(sniffer.id())?);
+    for process in [attacher, guard] {
+        ensure!(!has_file(process)?, "{process} has its caller's file");
     }
     Ok(())
+}
+
+/// Whether a process has the file that [`start`] opened.
+fn has_file(process: u32) -> Result<bool> {
+    let is = |fd: fs::DirEntry| fs::read_link(fd.path()).ok() == Some("/dev/zero".into());
+    Ok(fs::read_dir(format!("/proc/{process}/fd"))?.filter_map(std::result::Result::ok).any(is))
+}
+
+fn check_guard(guard: u32) -> Result<()> {
+    let confined = || {
+        let guard = status(Path::new(&format!("/proc/{guard}"))).ok()?;
+        let is = |set, expected| mask(&guard, set).ok().is_some_and(|mask| mask == expected);
+        let one = ["CapPrm", "CapEff", "CapBnd"].into_iter().all(|set| is(set, CAP_NET_ADMIN));
+        let none = ["CapInh", "CapAmb"].into_iter().all(|set| is(set, 0));
+        let named = guard["Name"] == "tls-guard" && guard["NoNewPrivs"] == "1";
+        (one && none && named).then_some(())
+    };
+    // It is a program of its own, which may be slower than the attacher.
+    poll::until(SOON, "the guard to have one capability", confined)
+        .with_context(|| format!("{:#?}", status(Path::new(&format!("/proc/{guard}")))))
 }
 
 /// A handshake that is told, after all that was done to the process.
@@ -70,7 +108,7 @@ fn tells_a_handshake(pair: &VethPair, mut sniffer: Sniffer) -> Result<Stopped> {
     let address = SocketAddr::new(pair.second.address(false), 443);
     let _server = Server::new(&certificate, address).start(&pair.second.namespace)?;
     Client::new(address, NAME).run(&pair.first.namespace)?.established()?;
-    sniffer.wait_for(super::handshakes::SOON, |event| event["event"] == "handshake")?;
+    sniffer.wait_for(SOON, |event| event["event"] == "handshake")?;
     let stopped = sniffer.stop()?;
     ensure!(stopped.status.success(), "{stopped:#?}");
     Ok(stopped)
@@ -157,8 +195,9 @@ mod taken_over {
             (&["--no-sandbox"], false, false),
         ];
         for (flags, sandboxed, writes) in cases {
-            let arguments = [&["-i", "veth-b", "--format", "json"], flags].concat();
-            let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+            let clsact = ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact"];
+            let arguments = [&clsact, flags].concat();
+            let mut sniffer = start(&pair, &arguments)?;
             sniffer.ready()?;
             check_privileges(&sniffer, sandboxed)?;
             try_all(&sniffer, sandboxed, writes)?;
@@ -186,8 +225,9 @@ pub(crate) use taken_over::can_do_nothing;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn can_do_nothing() -> Result<()> {
     let pair = VethPair::new()?;
-    let arguments = ["-i", "veth-b", "--format", "json", "--require-sandbox"];
-    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments)?;
+    let arguments =
+        ["-i", "veth-b", "--format", "json", "--tc-attach", "clsact", "--require-sandbox"];
+    let mut sniffer = start(&pair, &arguments)?;
     sniffer.ready()?;
     check_privileges(&sniffer, true)?;
     eprintln!("system calls are put into the process on x86_64 alone");

@@ -1,20 +1,29 @@
 //! The daemon's end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Read as _},
     os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, sys::wait::waitpid, unistd::Pid};
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+    unistd::Pid,
+};
 
 use super::{
     Connector,
     protocol::{Channel, Loaded, Received, Report, Request},
 };
 use crate::error::Error;
+
+/// What the attacher is given to end, and before that to detach, which takes the kernel some 20 ms for each link.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An attacher that was started, before there is a runtime.
 pub struct Forked {
@@ -25,7 +34,7 @@ pub struct Forked {
 
 impl Forked {
     pub(super) const fn new(socket: OwnedFd, connector: OwnedFd, child: Pid) -> Self {
-        Self { socket, connector, child: Child(child) }
+        Self { socket, connector, child: Child { id: child, patience: PATIENCE } }
     }
 
     /// The two ways to talk to it. Must run inside a tokio runtime.
@@ -36,21 +45,30 @@ impl Forked {
     pub fn split(self) -> Result<(Handle, Connector), Error> {
         let Self { socket, connector, child } = self;
         let channel = Channel::new(socket).map_err(unheard)?;
-        let waiting = RefCell::default();
-        Ok((Handle { channel, waiting, _child: child }, Connector::new(connector)))
+        Ok((Handle::new(channel, child), Connector::new(connector)))
     }
 }
 
-/// The attacher, as the daemon has it. Dropping it ends the attacher and waits until it has ended.
+/// The attacher, as the daemon has it. Dropping it ends the attacher and waits until it has ended, for
+/// [`PATIENCE`] at most.
 pub struct Handle {
     // In this order they are dropped: the end of the socket is what ends the process.
     channel: Channel<Request, Report>,
     /// What was received ahead of its time.
     waiting: RefCell<VecDeque<Received<Report>>>,
-    _child: Child,
+    /// Requests that the socket has had no room for.
+    unsent: RefCell<VecDeque<Request>>,
+    /// Whether counters were asked for and have not come.
+    counting: Cell<bool>,
+    child: Child,
 }
 
 impl Handle {
+    fn new(channel: Channel<Request, Report>, child: Child) -> Self {
+        let (waiting, unsent) = (RefCell::default(), RefCell::default());
+        Self { channel, waiting, unsent, counting: Cell::new(false), child }
+    }
+
     /// Waits until the programs are loaded, and takes the ring over.
     ///
     /// # Errors
@@ -65,7 +83,7 @@ impl Handle {
         }
     }
 
-    /// The next report. Nothing is lost if this is dropped while it waits.
+    /// The next report, before which requests are sent that could not be yet. Nothing is lost if this is dropped while it waits.
     ///
     /// # Errors
     ///
@@ -74,9 +92,13 @@ impl Handle {
         let waiting = self.waiting.borrow_mut().pop_front();
         let received = match waiting {
             Some(received) => received,
-            None => self.channel.receive().await.map_err(unheard)?.ok_or(Error::AttacherDied)?,
+            None => self.received().await.map_err(unheard)?.ok_or(Error::AttacherDied)?,
         };
         match received {
+            (report @ Report::Counters(_), _) => {
+                self.counting.set(false);
+                Ok(report)
+            }
             (Report::Failed(failure), _) => Err(Error::Attacher(failure)),
             (Report::Reloaded(_), Some(file)) => {
                 let mut text = String::new();
@@ -87,12 +109,53 @@ impl Handle {
         }
     }
 
-    /// Asks for something. It never waits: the attacher is never owed more than a few answers.
+    async fn received(&self) -> io::Result<Option<Received<Report>>> {
+        loop {
+            let unsent = self.unsent.borrow().front().copied();
+            let send = async {
+                match unsent {
+                    Some(request) => self.channel.send(&request, None).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = self.channel.receive() => return received,
+                sent = send => self.gone(sent),
+            }
+        }
+    }
+
+    /// Asks for something, without waiting: what the socket has no room for goes out while [`Self::next`] waits. Counters
+    /// that were asked for and have not come are the answer for whoever asks now, too.
     pub fn ask(&self, request: Request) {
-        // That it has ended is told by `next`.
-        if let Err(error) = self.channel.send_now(&request) {
+        if request == Request::Counters && self.counting.replace(true) {
+            return;
+        }
+        self.unsent.borrow_mut().push_back(request);
+        loop {
+            // In their order.
+            let Some(request) = self.unsent.borrow().front().copied() else { return };
+            match self.channel.send_now(&request) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                sent => self.gone(sent),
+            }
+        }
+    }
+
+    /// Takes note that the first of the unsent requests was sent, or will never be.
+    fn gone(&self, sent: io::Result<()>) {
+        let request = self.unsent.borrow_mut().pop_front();
+        if let Err(error) = sent {
+            // That the attacher has ended is told by `next`.
             tracing::debug!("{request:?}: {error}");
         }
+    }
+
+    /// Gives up an attacher that does not answer: nothing waits for its end any more.
+    pub const fn abandon(&mut self) -> Error {
+        self.child.patience = Duration::ZERO;
+        Error::AttacherStalled { id: self.child.id.as_raw() }
     }
 
     /// Looks ahead, without waiting, for names that are missing: an event can be read before the report that
@@ -113,11 +176,77 @@ fn unheard(source: io::Error) -> Error {
     Error::Process { what: "talk to the attacher process", source }
 }
 
-/// A process that is waited for when this is dropped.
-struct Child(Pid);
+/// A process that is waited for when this is dropped, but not for ever: it may be stopped.
+struct Child {
+    id: Pid,
+    patience: Duration,
+}
 
 impl Drop for Child {
     fn drop(&mut self) {
-        while waitpid(self.0, None) == Err(Errno::EINTR) {}
+        let start = Instant::now();
+        let runs = || match waitpid(self.id, Some(WaitPidFlag::WNOHANG)) {
+            Ok(status) => status == WaitStatus::StillAlive,
+            Err(error) => error == Errno::EINTR,
+        };
+        while runs() {
+            if start.elapsed() >= self.patience {
+                // Of one that was given up it is said already.
+                if !self.patience.is_zero() {
+                    tracing::warn!("the attacher process, {}, still runs", self.id);
+                }
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attacher::protocol::{self, pair, receive};
+
+    /// It has no process.
+    fn handle() -> (Handle, OwnedFd) {
+        let (socket, other) = pair().unwrap();
+        let child = Child { id: Pid::from_raw(i32::MAX), patience: Duration::ZERO };
+        (Handle::new(Channel::new(socket).unwrap(), child), other)
+    }
+
+    #[tokio::test]
+    async fn requests_without_room_are_sent_later_and_in_their_order() {
+        let (handle, other) = handle();
+        let mut asked = 0;
+        while handle.unsent.borrow().is_empty() {
+            handle.ask(Request::Reload);
+            asked += 1;
+        }
+        handle.ask(Request::Detach);
+        let heard = thread::spawn(move || {
+            let next = || receive::<Request>(&other).unwrap().unwrap().0;
+            (0..=asked).map(|_| next()).collect::<Vec<_>>()
+        });
+        // Until all was read, and the other end is closed.
+        assert!(matches!(handle.next().await, Err(Error::AttacherDied)));
+        let mut heard = heard.join().unwrap();
+        assert_eq!(heard.pop(), Some(Request::Detach));
+        assert_eq!(heard, vec![Request::Reload; asked]);
+    }
+
+    #[tokio::test]
+    async fn counters_are_asked_for_once_until_they_come() {
+        let (handle, other) = handle();
+        let answer =
+            || protocol::send(&other, &Report::Counters(Err(String::new())), None).unwrap();
+        for _ in 0..2 {
+            handle.ask(Request::Counters);
+            handle.ask(Request::Counters);
+            handle.ask(Request::Undo);
+            assert_eq!(receive::<Request>(&other).unwrap().unwrap().0, Request::Counters);
+            assert_eq!(receive::<Request>(&other).unwrap().unwrap().0, Request::Undo);
+            answer();
+            handle.next().await.unwrap();
+        }
     }
 }

@@ -35,7 +35,10 @@ mod reload;
 mod selection;
 mod watch;
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use nix::{
     sys::signal::SigSet,
@@ -44,12 +47,12 @@ use nix::{
 
 pub use self::{
     connector::{Connect, Connector},
-    handle::{Forked, Handle},
+    handle::{Forked, Handle, PATIENCE},
     peers::{Peers, connecting},
     reload::{Fresh, Read, Reload},
     selection::Selection,
 };
-use crate::{attach::AttachOptions, error::Error, load::LoadOptions};
+use crate::{attach::AttachOptions, descriptors::close_others, error::Error, load::LoadOptions};
 
 /// What the attacher is told.
 pub struct Options {
@@ -99,7 +102,13 @@ fn fork_attacher(options: Options) -> io::Result<Forked> {
 }
 
 /// The attacher's life.
+#[expect(unsafe_code, reason = "it closes what the daemon and the caller have open")]
 fn become_attacher(before: &SigSet, socket: OwnedFd, connector: OwnedFd, options: Options) -> ! {
+    // SAFETY: whatever owns them is the daemon's: it is behind the fork, where this process never comes.
+    let closed = unsafe { close_others(&[socket.as_fd(), connector.as_fd()]) };
+    if let Err(error) = closed {
+        tracing::debug!("the attacher process has what the daemon has open: {error}");
+    }
     let lived = process::become_attacher(before).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(watch::run(socket, connector, options))

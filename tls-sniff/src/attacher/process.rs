@@ -19,6 +19,8 @@ use nix::{
     unistd::{Pid, dup2_stdin, dup2_stdout, setpgid},
 };
 
+use crate::privilege;
+
 /// What `ps` and /proc show; the kernel cuts names after 15 bytes.
 const NAME: &std::ffi::CStr = c"tls-attacher";
 
@@ -66,19 +68,10 @@ fn ignore(number: Signal) -> io::Result<()> {
 /// Gives up every capability but those that stay needed, for good.
 pub(super) fn confine() -> Result<(), caps::errors::CapsError> {
     let kept = kept(&caps::read(None, CapSet::Permitted)?);
-    // Where it may not be narrowed, no_new_privs sees to it that exec gives nothing back.
-    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
-        for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
-            caps::drop(None, CapSet::Bounding, *capability)?;
-        }
-    }
-    caps::set(None, CapSet::Effective, &kept)?;
-    caps::set(None, CapSet::Permitted, &kept)?;
-    // Through exec alone to the guard, which talks to netlink.
+    // The guard talks to netlink.
     let to_guard =
         HashSet::from([Capability::CAP_NET_ADMIN]).intersection(&kept).copied().collect();
-    caps::set(None, CapSet::Inheritable, &to_guard)?;
-    caps::set(None, CapSet::Ambient, &to_guard)
+    privilege::keep_only(&kept, &to_guard)
 }
 
 /// Of what it had.

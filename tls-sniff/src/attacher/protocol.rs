@@ -231,9 +231,8 @@ pub(super) fn receive<In: Message>(socket: &OwnedFd) -> io::Result<Option<Receiv
                     owned(message.cmsgs()),
                 );
             }
-            Err(Errno::EINTR) => {}
-            // The other side has ended and left messages unread.
-            Err(Errno::ECONNRESET) => return Ok(None),
+            // The other side has ended and left messages unread, which is told once; its own come behind that.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(error) => return Err(error.into()),
         }
     };
@@ -278,6 +277,16 @@ mod tests {
         assert_eq!(receive::<Report>(&other).unwrap().unwrap().0, Report::Gone(7));
         drop(one);
         assert!(receive::<Report>(&other).unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_are_heard_of_one_who_did_not_listen() {
+        let (one, other) = pair().unwrap();
+        send(&one, &Request::Counters, None).unwrap();
+        send(&other, &Report::Gone(7), None).unwrap();
+        drop(other);
+        assert_eq!(receive::<Report>(&one).unwrap().unwrap().0, Report::Gone(7));
+        assert!(receive::<Report>(&one).unwrap().is_none());
     }
 
     #[test]

@@ -189,9 +189,10 @@ impl Watch<'_> {
                 }
             }
         }
-        if let Err(error) = process::confine() {
-            tracing::warn!("the attacher process keeps more capabilities than it needs: {error}");
-        }
+        process::confine().map_err(|error| Error::Process {
+            what: "drop the attacher's capabilities",
+            source: io::Error::other(error),
+        })?;
         self.serve_outputs()?;
         self.tell(&Report::Watching).await?;
         loop {

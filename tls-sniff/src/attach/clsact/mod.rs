@@ -32,16 +32,23 @@ use std::{
 };
 
 use aya::programs::tc::{self, TcError};
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 use nix::{
     libc,
-    sys::signal::{SigSet, Signal},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
 };
 use rtnetlink::Handle;
 
 use super::AttachError;
-use crate::interfaces::Interface;
+use crate::{descriptors::close_others, interfaces::Interface, privilege};
 use filters::{clean, expect_clsact, filters, remove_leftovers};
 pub use owner::OwnerHandle;
+
+/// What `ps` and /proc show of the guard.
+const NAME: &std::ffi::CStr = c"tls-guard";
 
 /// Interfaces with filters, by index, and whether the qdisc was created for them.
 type Prepared = BTreeMap<u32, bool>;
@@ -63,18 +70,7 @@ impl Guard {
     pub(super) fn start() -> Result<Self, AttachError> {
         let owner = OwnerHandle::random();
         let listener = owner.listen().map_err(AttachError::Guard)?;
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("tls-sniff")
-            .args(["clsact-guard", &owner.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            // Ctrl-C reaches the foreground process group: the guard must not be in it.
-            .process_group(0)
-            .spawn()
-            .map_err(AttachError::Guard)?;
-        let pipe = child.stdin.take().ok_or_else(|| {
-            AttachError::Guard(io::Error::new(io::ErrorKind::BrokenPipe, "no pipe to it"))
-        })?;
+        let (child, pipe) = spawn(owner).map_err(AttachError::Guard)?;
         Ok(Self {
             owner,
             child,
@@ -115,27 +111,41 @@ impl Guard {
             expect_clsact(interface, netlink).await?;
         }
         let created = created || self.lost.get(&interface.index) == Some(&true);
-        let origin = if created { "created" } else { "found" };
-        self.tell(interface.index, origin)?;
+        // Ahead of all that may fail: should there be no guard, this process removes the qdisc.
+        self.lost.insert(interface.index, created);
+        self.have_guarded(interface.index, created).map_err(AttachError::Guard)?;
         remove_leftovers(interface, netlink).await?;
-        self.prepared.insert(interface.index, created);
         self.lost.remove(&interface.index);
+        self.prepared.insert(interface.index, created);
         Ok(())
     }
 
-    fn tell(&mut self, index: u32, what: &str) -> Result<(), AttachError> {
-        writeln!(self.pipe, "{index} {what}")
-            .and_then(|()| self.pipe.flush())
-            .map_err(AttachError::Guard)
+    /// Tells the guard of an interface; another guard, should it have been killed.
+    fn have_guarded(&mut self, index: u32, created: bool) -> io::Result<()> {
+        let lives = matches!(self.child.try_wait(), Ok(None));
+        if lives && self.tell(index, origin(created)).is_ok() {
+            return Ok(());
+        }
+        tracing::warn!("the clsact guard was killed: starting another one");
+        // One that no longer reads is not to clean up what the next one guards.
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+        (self.child, self.pipe) = spawn(self.owner)?;
+        // This interface is among them.
+        let known: Vec<_> = self.prepared.iter().chain(&self.lost).map(|(i, c)| (*i, *c)).collect();
+        known.into_iter().try_for_each(|(index, created)| self.tell(index, origin(created)))
+    }
+
+    fn tell(&mut self, index: u32, what: &str) -> io::Result<()> {
+        writeln!(self.pipe, "{index} {what}").and_then(|()| self.pipe.flush())
     }
 
     /// Forgets an interface that is gone, and its filters with it.
     pub(super) fn forget(&mut self, index: u32) {
-        self.lost.remove(&index);
-        if self.prepared.remove(&index).is_some()
+        let known = self.prepared.remove(&index).or_else(|| self.lost.remove(&index));
+        if known.is_some()
             && let Err(error) = self.tell(index, "gone")
         {
-            tracing::debug!("{error}");
+            tracing::debug!("the clsact guard: {error}");
         }
     }
 
@@ -164,7 +174,8 @@ impl Guard {
     /// Lets the guard take the filters off, and waits for it. Should the guard itself have been killed,
     /// this process does it.
     pub(super) fn finish(self) {
-        let Self { mut child, pipe, owner, prepared, .. } = self;
+        let Self { mut child, pipe, owner, mut prepared, mut lost, .. } = self;
+        prepared.append(&mut lost);
         drop(pipe);
         match wait(&mut child) {
             Some(status) if status.success() => return,
@@ -177,6 +188,25 @@ impl Guard {
             tracing::error!("filters are left on clsact qdiscs: the next tls-sniff removes them");
         }
     }
+}
+
+fn spawn(owner: OwnerHandle) -> io::Result<(Child, ChildStdin)> {
+    let mut child = Command::new("/proc/self/exe")
+        .arg0("tls-sniff")
+        .args(["clsact-guard", &owner.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        // Ctrl-C reaches the foreground process group: the guard must not be in it.
+        .process_group(0)
+        .spawn()?;
+    let pipe = child.stdin.take();
+    let no_pipe = || io::Error::new(io::ErrorKind::BrokenPipe, "no pipe to it");
+    pipe.map(|pipe| (child, pipe)).ok_or_else(no_pipe)
+}
+
+/// What the guard is told of a qdisc.
+const fn origin(created: bool) -> &'static str {
+    if created { "created" } else { "found" }
 }
 
 /// Waits for the guard, but not for ever: two dumps for each interface are milliseconds.
@@ -196,12 +226,13 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 ///
 /// # Errors
 ///
-/// If signals cannot be blocked, or netlink refuses.
+/// If signals cannot be blocked, a capability stays, or netlink refuses.
 pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
     // Whoever stops tls-sniff by its name also reaches the guard, which must outlive it.
     let signals =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGABRT];
     signals.into_iter().collect::<SigSet>().thread_block()?;
+    confine()?;
 
     let mut prepared = Prepared::new();
     for line in io::stdin().lock().lines() {
@@ -216,6 +247,23 @@ pub fn run_guard(owner: OwnerHandle) -> Result<(), io::Error> {
         }
     }
     clean_all(&prepared, owner)
+}
+
+/// Leaves this process what netlink asks for, and gives it a name of its own.
+#[expect(unsafe_code, reason = "it closes what the caller has open")]
+fn confine() -> io::Result<()> {
+    // SAFETY: this is the first thing that this program does, beside parsing its arguments.
+    if let Err(error) = unsafe { close_others(&[]) } {
+        tracing::debug!("the clsact guard has what the caller has open: {error}");
+    }
+    prctl::set_name(NAME)?;
+    prctl::set_no_new_privs()?;
+    let keep = || -> Result<(), CapsError> {
+        let mut kept = caps::read(None, CapSet::Permitted)?;
+        kept.retain(|capability| *capability == Capability::CAP_NET_ADMIN);
+        privilege::keep_only(&kept, &CapsHashSet::new())
+    };
+    keep().map_err(io::Error::other)
 }
 
 /// Removes an owner's filters, and the qdiscs that were created for them, from all interfaces.
