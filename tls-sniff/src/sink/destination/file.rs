@@ -1,17 +1,18 @@
 //! A file that holds whole lines, is renamed when it is large or old enough, and can be opened by its name again.
 //!
 //! ```text
-//!  events.json ─► events.json.1 ─► events.json.2 ─► … ─► events.json.7 ─► removed
-//!  └ written to     as logrotate numbers them
+//!  events.json ─► events.json.0 ─► events.json.1 ─► events.json.2 ─► … ─► events.json.7 ─► removed
+//!  └ written to     └ until .1 is free  └ as logrotate numbers them
 //! ```
 //!
-//! Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
+//! Nothing that is kept moves before the file at hand could be renamed, and a step that fails is the first of the next
+//! attempt: however often that is made, no file more goes. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
 
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -58,8 +59,19 @@ impl LogFile {
     /// If it cannot be opened, or is a named pipe: nobody may read that for long.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let open = Open::append(&path)?;
+        // What is renamed is the file, not a link to it, and in its own directory.
+        let is_link = open.regular && path.symlink_metadata()?.file_type().is_symlink();
+        let path = if is_link { path.canonicalize()? } else { path };
         let trouble = Trouble::of("events", "writing");
-        Ok(Self { path, open, rotation, moved: false, not_before: None, trouble })
+        let file = Self { path, open, rotation, moved: false, not_before: None, trouble };
+        if file.open.regular
+            && file.rotation.is_asked()
+            && let Err(error) = file.finish_rotation()
+        {
+            let left = file.numbered(0);
+            tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+        }
+        Ok(file)
     }
 
     /// As many whole lines as may go into the file at hand, at least one, which may be another file then.
@@ -68,13 +80,17 @@ impl LogFile {
             return lines;
         }
         let first = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
-        if !self.moved && self.is_due(first) && self.is_time() {
-            match self.rotate() {
-                Ok(()) => self.moved = true,
-                Err(error) => {
-                    self.wait();
-                    tracing::warn!("{} cannot be renamed: {error}; it grows", self.path.display());
-                }
+        if !self.moved
+            && self.is_due(first)
+            && self.is_time()
+            && let Err(error) = self.rotate()
+        {
+            if self.moved {
+                let left = self.numbered(0);
+                tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+            } else {
+                self.wait();
+                tracing::warn!("{} cannot be renamed: {error}; it grows", self.path.display());
             }
         }
         if self.moved && self.is_time() {
@@ -106,24 +122,57 @@ impl LogFile {
         self.not_before = Some(Instant::now() + RETRY);
     }
 
-    /// Renames the files; the one at hand is still written to.
+    /// The file beside it that has this number.
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    }
+
+    /// Whether the name is that of the file at hand.
+    fn is_in_place(&self) -> bool {
+        let identity = |about: fs::Metadata| (about.dev(), about.ino());
+        let at_hand = self.open.file.metadata().map(identity).ok();
+        at_hand.is_some() && fs::metadata(&self.path).map(identity).ok() == at_hand
+    }
+
+    /// Renames the files; the one at hand is still written to. If that is `moved` then, its name is free.
     fn rotate(&mut self) -> io::Result<()> {
-        let keep = self.rotation.keep.unwrap_or(Rotation::KEEP);
-        let numbered = |number: u32| {
-            let mut name = OsString::from(&self.path);
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        let missing_is_fine = |result: io::Result<()>| match result {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
-        };
-        // What is behind the last number was kept when more were.
-        missing_is_fine(fs::remove_file(numbered(keep)))?;
-        for number in (1..keep).rev() {
-            missing_is_fine(fs::rename(numbered(number), numbered(number + 1)))?;
+        self.finish_rotation()?;
+        // What somebody else has moved is not to be kept here.
+        if self.is_in_place() {
+            missing_is_fine(fs::rename(&self.path, self.numbered(0)))?;
         }
-        fs::rename(&self.path, numbered(1))
+        self.moved = true;
+        self.finish_rotation()
+    }
+
+    /// Makes what is on its way the first of the files that are kept.
+    fn finish_rotation(&self) -> io::Result<()> {
+        let (left, first) = (self.numbered(0), self.numbered(1));
+        if !left.symlink_metadata().is_ok_and(|it| it.is_file()) {
+            return Ok(());
+        }
+        let keep = self.rotation.keep.unwrap_or(Rotation::KEEP);
+        // Up to the first number that is free: if a rename failed the last time, it is the one behind that, and none
+        // is overwritten again.
+        let free = (1..keep).find(|number| !exists(&self.numbered(*number))).unwrap_or(keep);
+        for number in (1..free).rev() {
+            missing_is_fine(fs::rename(self.numbered(number), self.numbered(number + 1)))?;
+        }
+        missing_is_fine(fs::rename(left, first))
+    }
+}
+
+/// Whether there is something of that name.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
@@ -292,6 +341,84 @@ mod tests {
             (read(&path).as_str(), read(&of(1)).as_str()),
             ("eight\n", "five\nsix\nseven\n")
         );
+    }
+
+    /// Files of three lines, of which two are kept, beside the one at hand.
+    fn rotating(folder: &Path) -> (LogFile, PathBuf, impl Fn(u32) -> PathBuf) {
+        let path = folder.join("x");
+        let of = {
+            let folder = folder.to_owned();
+            move |number: u32| folder.join(format!("x.{number}"))
+        };
+        fs::write(of(1), "newer\n").unwrap();
+        fs::write(of(2), "older\n").unwrap();
+        let rotation = Rotation { max_size: Some(4), max_age: None, keep: Some(2) };
+        (LogFile::open(path.clone(), rotation).unwrap(), path, of)
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_took_moves_nothing_that_is_kept() {
+        for replaced in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut file, path, of) = rotating(folder.path());
+            write(&mut file, "one\n");
+            fs::remove_file(&path).unwrap();
+            if replaced {
+                fs::write(&path, "theirs\n").unwrap();
+            }
+            write(&mut file, "two\n");
+            let expected = if replaced { "theirs\ntwo\n" } else { "two\n" };
+            assert_eq!(read(&path), expected);
+            assert_eq!((read(&of(1)).as_str(), read(&of(2)).as_str()), ("newer\n", "older\n"));
+        }
+    }
+
+    #[test]
+    fn a_rename_that_keeps_failing_costs_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, path, of) = rotating(folder.path());
+        // The first step fails: nothing is renamed to a directory with something in it.
+        fs::create_dir(of(0)).unwrap();
+        fs::write(of(0).join("y"), "").unwrap();
+        fs::rename(of(2), folder.path().join("kept")).unwrap();
+        fs::create_dir(of(2)).unwrap();
+        for line in ["one\n", "two\n", "three\n"] {
+            file.not_before = None;
+            write(&mut file, line);
+            assert_eq!(read(&of(1)), "newer\n");
+        }
+        assert_eq!(read(&path), "one\ntwo\nthree\n");
+        // A later step fails: what is on its way stays, and what comes goes on.
+        fs::remove_dir_all(of(0)).unwrap();
+        for line in ["four\n", "five\n", "six\n"] {
+            file.not_before = None;
+            write(&mut file, line);
+            assert_eq!(read(&of(1)), "newer\n");
+            assert_eq!(read(&of(0)), "one\ntwo\nthree\n");
+        }
+        assert_eq!(read(&path), "four\nfive\nsix\n");
+        fs::remove_dir(of(2)).unwrap();
+        file.not_before = None;
+        write(&mut file, "seven\n");
+        let all = [&path, &of(1), &of(2)].map(|path| read(path));
+        assert_eq!(all, ["seven\n", "four\nfive\nsix\n", "one\ntwo\nthree\n"]);
+        assert!(!of(0).exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_kept_and_a_link_is_no_file() {
+        let (folder, links) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (_, path, of) = rotating(folder.path());
+        fs::write(of(0), "left\n").unwrap();
+        let link = links.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let rotation = Rotation { max_size: Some(4), max_age: None, keep: Some(2) };
+        let mut file = LogFile::open(link.clone(), rotation).unwrap();
+        assert_eq!((read(&of(1)).as_str(), read(&of(2)).as_str()), ("left\n", "newer\n"));
+        assert_eq!(file.directory().unwrap(), folder.path().canonicalize().unwrap());
+        write(&mut file, "one\ntwo\n");
+        assert_eq!((read(&link).as_str(), read(&of(1)).as_str()), ("two\n", "one\n"));
+        assert!(link.is_symlink());
     }
 
     #[test]
