@@ -6,14 +6,15 @@
 //! ```
 //!
 //! Nothing that is kept moves before the file at hand could be renamed, and a step that fails is the first of the next
-//! attempt: however often that is made, no file more goes. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
+//! attempt: however often that is made, no file more goes. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -25,6 +26,11 @@ const MODE: u32 = 0o640;
 
 /// Time between two attempts to open or rename what cannot be.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How often, and after what time, a file is tried that somebody has locked or moved at that moment: an output that a
+/// reload took away may still have it.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of lines.
 pub struct LogFile {
@@ -56,7 +62,8 @@ impl LogFile {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, or is a named pipe: nobody may read that for long.
+    /// If it cannot be opened, another process writes it ([`ErrorKind::ResourceBusy`]), or it is a named pipe: nobody
+    /// may read that for long.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let open = Open::append(&path)?;
         // What is renamed is the file, not a link to it, and in its own directory.
@@ -131,9 +138,7 @@ impl LogFile {
 
     /// Whether the name is that of the file at hand.
     fn is_in_place(&self) -> bool {
-        let identity = |about: fs::Metadata| (about.dev(), about.ino());
-        let at_hand = self.open.file.metadata().map(identity).ok();
-        at_hand.is_some() && fs::metadata(&self.path).map(identity).ok() == at_hand
+        is_file_of(&self.open.file, &self.path)
     }
 
     /// Renames the files; the one at hand is still written to. If that is `moved` then, its name is free.
@@ -162,6 +167,13 @@ impl LogFile {
         }
         missing_is_fine(fs::rename(left, first))
     }
+}
+
+/// Whether `path` is the name of `file`.
+fn is_file_of(file: &File, path: &Path) -> bool {
+    let identity = |about: fs::Metadata| (about.dev(), about.ino());
+    let of_file = file.metadata().map(identity).ok();
+    of_file.is_some() && fs::metadata(path).map(identity).ok() == of_file
 }
 
 /// Whether there is something of that name.
@@ -196,6 +208,11 @@ impl Destination for LogFile {
     }
 
     fn reopen(&mut self) {
+        if self.is_in_place() {
+            // It would find its own lock.
+            (self.moved, self.not_before) = (false, None);
+            return;
+        }
         match Open::append(&self.path) {
             Ok(open) => {
                 self.open = open;
@@ -227,7 +244,7 @@ impl Open {
         if path.metadata().is_ok_and(|it| it.file_type().is_fifo()) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe"));
         }
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        let file = open_alone(path)?;
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         let len = if regular { metadata.len() } else { 0 };
@@ -284,6 +301,35 @@ impl Open {
         self.dirty = false;
         Ok(())
     }
+}
+
+/// Opens a file for appending, which nobody else writes.
+fn open_alone(path: &Path) -> io::Result<File> {
+    for attempt in 1.. {
+        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        let locked = match file.try_lock() {
+            // Whoever wrote it may have renamed it in between.
+            Ok(()) => is_file_of(&file, path),
+            Err(TryLockError::WouldBlock) => false,
+            // Some file systems have no locks.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!("{} cannot be locked: {error}", path.display());
+                true
+            }
+        };
+        if locked {
+            return Ok(file);
+        }
+        if attempt == LOCK_ATTEMPTS {
+            break;
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    let said = format!("another process writes {}", path.display());
+    Err(io::Error::new(ErrorKind::ResourceBusy, said))
 }
 
 /// Whether the last line of a file is whole: whoever wrote it may have been stopped in the middle. Behind the sandbox,
@@ -444,6 +490,26 @@ mod tests {
         file.not_before = None;
         write(&mut file, "five\n");
         assert_eq!(read(&path), "five\n");
+    }
+
+    #[test]
+    fn one_process_writes_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
+        let refused = || LogFile::open(path.clone(), Rotation::default()).err().unwrap();
+        assert_eq!(refused().to_string(), format!("another process writes {}", path.display()));
+        assert_eq!(refused().kind(), ErrorKind::ResourceBusy);
+        // Its own lock is no reason not to go on.
+        file.reopen();
+        write(&mut file, "one\n");
+        assert!(!file.moved);
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        file.reopen();
+        write(&mut file, "two\n");
+        assert_eq!((read(&path).as_str(), refused().kind()), ("two\n", ErrorKind::ResourceBusy));
+        drop(file);
+        LogFile::open(path, Rotation::default()).unwrap();
     }
 
     #[test]
