@@ -8,6 +8,9 @@
 //! Nothing that is kept moves before the file at hand could be renamed, and a step that fails is the first of the next
 //! attempt: however often that is made, no file more goes. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
@@ -49,12 +52,12 @@ struct Open {
     file: File,
     /// Whether it can be cut and renamed; else it is a device.
     regular: bool,
-    /// Bytes of whole lines.
+    /// Bytes of whole lines, when it was last measured, and what was written since.
     len: u64,
     /// Since when it has some.
     begun: SystemTime,
-    /// There is more behind `len`, and cutting it off failed.
-    dirty: bool,
+    /// Bytes behind the last whole line, which could not be cut off.
+    torn: u64,
 }
 
 impl LogFile {
@@ -87,6 +90,7 @@ impl LogFile {
             return lines;
         }
         let first = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
+        self.open.measure();
         if !self.moved
             && self.is_due(first)
             && self.is_time()
@@ -250,7 +254,7 @@ impl Open {
         let len = if regular { metadata.len() } else { 0 };
         let begun = metadata.created().or_else(|_| metadata.modified());
         let begun = begun.unwrap_or_else(|_| SystemTime::now());
-        let mut open = Self { file, regular, len, begun, dirty: false };
+        let mut open = Self { file, regular, len, begun, torn: 0 };
         if len > 0 && !ends_with_line(path) {
             open.file.write_all(b"\n")?;
             open.len += 1;
@@ -264,9 +268,10 @@ impl Open {
     ///
     /// How many bytes are in the file for good, whole lines, and what the system said.
     fn append_lines(&mut self, lines: &[u8]) -> Result<(), (usize, io::Error)> {
-        if self.dirty {
+        if self.torn > 0 {
             self.cut().map_err(|error| (0, error))?;
         }
+        self.measure();
         if self.len == 0 {
             self.begun = SystemTime::now();
         }
@@ -288,17 +293,30 @@ impl Open {
         self.len += if self.regular { whole as u64 } else { 0 };
         let Some(error) = error else { return Ok(()) };
         if self.regular && whole < taken {
+            self.torn = (taken - whole) as u64;
             // What the disk said first is what the operator has to know.
-            let _still_dirty = self.cut();
+            let _still_torn = self.cut();
         }
         Err((whole, error))
     }
 
-    /// Cuts off what is behind the last whole line.
+    /// Looks how long the file is: whoever copies and truncates it (logrotate's copytruncate) tells nobody.
+    fn measure(&mut self) {
+        if let Ok(about) = self.file.metadata()
+            && self.regular
+        {
+            let whole = about.len().saturating_sub(self.torn);
+            self.len = if self.torn > 0 { whole.min(self.len) } else { whole };
+        }
+    }
+
+    /// Cuts off what is behind the last whole line. Never makes the file longer: that would fill it with NUL.
     fn cut(&mut self) -> io::Result<()> {
-        self.dirty = true;
-        self.file.set_len(self.len)?;
-        self.dirty = false;
+        self.measure();
+        if self.file.metadata()?.len() > self.len {
+            self.file.set_len(self.len)?;
+        }
+        self.torn = 0;
         Ok(())
     }
 }
@@ -344,189 +362,4 @@ fn ends_with_line(path: &Path) -> bool {
         Ok(byte)
     };
     last().map_or(true, |byte| byte == b'\n')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(file: &mut LogFile, lines: &str) -> Lost {
-        file.write(lines.as_bytes(), &Control::default()).unwrap()
-    }
-
-    /// What is in `path`, empty without it.
-    fn read(path: &Path) -> String {
-        fs::read_to_string(path).unwrap_or_default()
-    }
-
-    #[test]
-    fn a_large_file_is_renamed_and_no_line_is_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.json");
-        let of = |number: u32| folder.path().join(format!("events.json.{number}"));
-        // As after a crash.
-        fs::write(&path, "half").unwrap();
-        let rotation = Rotation { max_size: Some(10), max_age: None, keep: Some(2) };
-        let mut file = LogFile::open(path.clone(), rotation).unwrap();
-        assert_eq!(
-            write(&mut file, "one\ntwo\nthree\nfour, which is too long\nfive\n"),
-            Lost::default()
-        );
-        assert_eq!(read(&path), "five\n");
-        assert_eq!(read(&of(1)), "four, which is too long\n");
-        assert_eq!(read(&of(2)), "two\nthree\n");
-        assert!(!of(3).exists());
-        write(&mut file, "six\n");
-        assert_eq!((read(&path).as_str(), read(&of(1)).len()), ("five\nsix\n", 24));
-        // By age, after the first line of the file is old enough.
-        file.set_rotation(Rotation { max_size: None, max_age: Some(60), keep: Some(2) });
-        write(&mut file, "seven\n");
-        file.open.begun -= Duration::from_secs(61);
-        write(&mut file, "eight\n");
-        assert_eq!(
-            (read(&path).as_str(), read(&of(1)).as_str()),
-            ("eight\n", "five\nsix\nseven\n")
-        );
-    }
-
-    /// Files of three lines, of which two are kept, beside the one at hand.
-    fn rotating(folder: &Path) -> (LogFile, PathBuf, impl Fn(u32) -> PathBuf) {
-        let path = folder.join("x");
-        let of = {
-            let folder = folder.to_owned();
-            move |number: u32| folder.join(format!("x.{number}"))
-        };
-        fs::write(of(1), "newer\n").unwrap();
-        fs::write(of(2), "older\n").unwrap();
-        let rotation = Rotation { max_size: Some(4), max_age: None, keep: Some(2) };
-        (LogFile::open(path.clone(), rotation).unwrap(), path, of)
-    }
-
-    #[test]
-    fn a_name_that_somebody_else_took_moves_nothing_that_is_kept() {
-        for replaced in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            let (mut file, path, of) = rotating(folder.path());
-            write(&mut file, "one\n");
-            fs::remove_file(&path).unwrap();
-            if replaced {
-                fs::write(&path, "theirs\n").unwrap();
-            }
-            write(&mut file, "two\n");
-            let expected = if replaced { "theirs\ntwo\n" } else { "two\n" };
-            assert_eq!(read(&path), expected);
-            assert_eq!((read(&of(1)).as_str(), read(&of(2)).as_str()), ("newer\n", "older\n"));
-        }
-    }
-
-    #[test]
-    fn a_rename_that_keeps_failing_costs_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut file, path, of) = rotating(folder.path());
-        // The first step fails: nothing is renamed to a directory with something in it.
-        fs::create_dir(of(0)).unwrap();
-        fs::write(of(0).join("y"), "").unwrap();
-        fs::rename(of(2), folder.path().join("kept")).unwrap();
-        fs::create_dir(of(2)).unwrap();
-        for line in ["one\n", "two\n", "three\n"] {
-            file.not_before = None;
-            write(&mut file, line);
-            assert_eq!(read(&of(1)), "newer\n");
-        }
-        assert_eq!(read(&path), "one\ntwo\nthree\n");
-        // A later step fails: what is on its way stays, and what comes goes on.
-        fs::remove_dir_all(of(0)).unwrap();
-        for line in ["four\n", "five\n", "six\n"] {
-            file.not_before = None;
-            write(&mut file, line);
-            assert_eq!(read(&of(1)), "newer\n");
-            assert_eq!(read(&of(0)), "one\ntwo\nthree\n");
-        }
-        assert_eq!(read(&path), "four\nfive\nsix\n");
-        fs::remove_dir(of(2)).unwrap();
-        file.not_before = None;
-        write(&mut file, "seven\n");
-        let all = [&path, &of(1), &of(2)].map(|path| read(path));
-        assert_eq!(all, ["seven\n", "four\nfive\nsix\n", "one\ntwo\nthree\n"]);
-        assert!(!of(0).exists());
-    }
-
-    #[test]
-    fn what_a_crash_left_is_kept_and_a_link_is_no_file() {
-        let (folder, links) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (_, path, of) = rotating(folder.path());
-        fs::write(of(0), "left\n").unwrap();
-        let link = links.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let rotation = Rotation { max_size: Some(4), max_age: None, keep: Some(2) };
-        let mut file = LogFile::open(link.clone(), rotation).unwrap();
-        assert_eq!((read(&of(1)).as_str(), read(&of(2)).as_str()), ("left\n", "newer\n"));
-        assert_eq!(file.directory().unwrap(), folder.path().canonicalize().unwrap());
-        write(&mut file, "one\ntwo\n");
-        assert_eq!((read(&link).as_str(), read(&of(1)).as_str()), ("two\n", "one\n"));
-        assert!(link.is_symlink());
-    }
-
-    #[test]
-    fn a_file_that_was_moved_gets_what_comes_until_it_is_opened_again() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("x"), folder.path().join("x-20261125"));
-        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & !0o640 & 0o7777, 0);
-        write(&mut file, "one\n");
-        fs::rename(&path, &moved).unwrap();
-        write(&mut file, "two\n");
-        file.reopen();
-        write(&mut file, "three\n");
-        assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("one\ntwo\n", "three\n"));
-        // Its directory is gone: the file is still there.
-        fs::rename(&path, folder.path().join("y")).unwrap();
-        fs::create_dir(&path).unwrap();
-        file.reopen();
-        assert_eq!(write(&mut file, "four\n"), Lost::default());
-        assert_eq!(read(&folder.path().join("y")), "three\nfour\n");
-        fs::remove_dir(&path).unwrap();
-        file.not_before = None;
-        write(&mut file, "five\n");
-        assert_eq!(read(&path), "five\n");
-    }
-
-    #[test]
-    fn one_process_writes_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
-        let refused = || LogFile::open(path.clone(), Rotation::default()).err().unwrap();
-        assert_eq!(refused().to_string(), format!("another process writes {}", path.display()));
-        assert_eq!(refused().kind(), ErrorKind::ResourceBusy);
-        // Its own lock is no reason not to go on.
-        file.reopen();
-        write(&mut file, "one\n");
-        assert!(!file.moved);
-        fs::rename(&path, folder.path().join("moved")).unwrap();
-        file.reopen();
-        write(&mut file, "two\n");
-        assert_eq!((read(&path).as_str(), refused().kind()), ("two\n", ErrorKind::ResourceBusy));
-        drop(file);
-        LogFile::open(path, Rotation::default()).unwrap();
-    }
-
-    #[test]
-    fn what_a_disk_refuses_is_counted_and_leaves_no_half_line() {
-        let mut full = LogFile::open("/dev/full".into(), Rotation::default()).unwrap();
-        assert_eq!(write(&mut full, "one\ntwo\n"), Lost { write: 2, ..Lost::default() });
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
-        write(&mut file, "one\n");
-        // As after a write that the disk took a part of, and would not have cut.
-        file.open.file.write_all(b"tw").unwrap();
-        file.open.dirty = true;
-        write(&mut file, "two\n");
-        assert_eq!(read(&path), "one\ntwo\n");
-        let fifo = folder.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(LogFile::open(fifo, Rotation::default()).is_err());
-    }
 }
