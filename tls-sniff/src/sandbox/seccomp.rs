@@ -156,6 +156,7 @@ mod tests {
         behind(plan, || {
             let (one, two) = (folder.path().join("1"), folder.path().join("2"));
             fs::write(&one, "x").unwrap();
+            fs::File::open(&one).unwrap().try_lock().unwrap();
             fs::rename(&one, &two).unwrap();
             fs::remove_file(&two).unwrap();
             let thread = thread::Builder::new().name("named".to_owned());

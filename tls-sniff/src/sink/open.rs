@@ -76,6 +76,9 @@ impl OutputError {
                 io::ErrorKind::PermissionDenied => {
                     "choose a place where the user that runs tls-sniff may write"
                 }
+                io::ErrorKind::ResourceBusy => {
+                    "each run needs a file of its own: end the other one, or name another file"
+                }
                 io::ErrorKind::ConnectionRefused => "start the reader first",
                 io::ErrorKind::InvalidInput => "`--output stdout > PIPE` writes into a named pipe",
                 _ => "choose another output",

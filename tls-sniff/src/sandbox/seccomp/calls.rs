@@ -124,6 +124,7 @@ pub(super) const RENEWING: &[Call] = &[
     libc::SYS_unlinkat,
     libc::SYS_getdents64,
     libc::SYS_fchmod,
+    libc::SYS_flock,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_rename,
     #[cfg(target_arch = "x86_64")]

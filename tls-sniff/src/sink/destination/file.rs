@@ -1,18 +1,23 @@
 //! A file that holds whole lines, is renamed when it is large or old enough, and can be opened by its name again.
 //!
 //! ```text
-//!  events.json ─► events.json.1 ─► events.json.2 ─► … ─► events.json.7 ─► removed
-//!  └ written to     as logrotate numbers them
+//!  events.json ─► events.json.0 ─► events.json.1 ─► events.json.2 ─► … ─► events.json.7 ─► removed
+//!  └ written to     └ until .1 is free  └ as logrotate numbers them
 //! ```
 //!
-//! Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
+//! Nothing that is kept moves before the file at hand could be renamed, and a step that fails is the first of the next
+//! attempt: however often that is made, no file more goes. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,6 +29,11 @@ const MODE: u32 = 0o640;
 
 /// Time between two attempts to open or rename what cannot be.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How often, and after what time, a file is tried that somebody has locked or moved at that moment: an output that a
+/// reload took away may still have it.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of lines.
 pub struct LogFile {
@@ -42,12 +52,12 @@ struct Open {
     file: File,
     /// Whether it can be cut and renamed; else it is a device.
     regular: bool,
-    /// Bytes of whole lines.
+    /// Bytes of whole lines, when it was last measured, and what was written since.
     len: u64,
     /// Since when it has some.
     begun: SystemTime,
-    /// There is more behind `len`, and cutting it off failed.
-    dirty: bool,
+    /// Bytes behind the last whole line, which could not be cut off.
+    torn: u64,
 }
 
 impl LogFile {
@@ -55,11 +65,23 @@ impl LogFile {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, or is a named pipe: nobody may read that for long.
+    /// If it cannot be opened, another process writes it ([`ErrorKind::ResourceBusy`]), or it is a named pipe: nobody
+    /// may read that for long.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let open = Open::append(&path)?;
+        // What is renamed is the file, not a link to it, and in its own directory.
+        let is_link = open.regular && path.symlink_metadata()?.file_type().is_symlink();
+        let path = if is_link { path.canonicalize()? } else { path };
         let trouble = Trouble::of("events", "writing");
-        Ok(Self { path, open, rotation, moved: false, not_before: None, trouble })
+        let file = Self { path, open, rotation, moved: false, not_before: None, trouble };
+        if file.open.regular
+            && file.rotation.is_asked()
+            && let Err(error) = file.finish_rotation()
+        {
+            let left = file.numbered(0);
+            tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+        }
+        Ok(file)
     }
 
     /// As many whole lines as may go into the file at hand, at least one, which may be another file then.
@@ -68,13 +90,18 @@ impl LogFile {
             return lines;
         }
         let first = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
-        if !self.moved && self.is_due(first) && self.is_time() {
-            match self.rotate() {
-                Ok(()) => self.moved = true,
-                Err(error) => {
-                    self.wait();
-                    tracing::warn!("{} cannot be renamed: {error}; it grows", self.path.display());
-                }
+        self.open.measure();
+        if !self.moved
+            && self.is_due(first)
+            && self.is_time()
+            && let Err(error) = self.rotate()
+        {
+            if self.moved {
+                let left = self.numbered(0);
+                tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+            } else {
+                self.wait();
+                tracing::warn!("{} cannot be renamed: {error}; it grows", self.path.display());
             }
         }
         if self.moved && self.is_time() {
@@ -106,24 +133,62 @@ impl LogFile {
         self.not_before = Some(Instant::now() + RETRY);
     }
 
-    /// Renames the files; the one at hand is still written to.
+    /// The file beside it that has this number.
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    }
+
+    /// Whether the name is that of the file at hand.
+    fn is_in_place(&self) -> bool {
+        is_file_of(&self.open.file, &self.path)
+    }
+
+    /// Renames the files; the one at hand is still written to. If that is `moved` then, its name is free.
     fn rotate(&mut self) -> io::Result<()> {
-        let keep = self.rotation.keep.unwrap_or(Rotation::KEEP);
-        let numbered = |number: u32| {
-            let mut name = OsString::from(&self.path);
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        let missing_is_fine = |result: io::Result<()>| match result {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
-        };
-        // What is behind the last number was kept when more were.
-        missing_is_fine(fs::remove_file(numbered(keep)))?;
-        for number in (1..keep).rev() {
-            missing_is_fine(fs::rename(numbered(number), numbered(number + 1)))?;
+        self.finish_rotation()?;
+        // What somebody else has moved is not to be kept here.
+        if self.is_in_place() {
+            missing_is_fine(fs::rename(&self.path, self.numbered(0)))?;
         }
-        fs::rename(&self.path, numbered(1))
+        self.moved = true;
+        self.finish_rotation()
+    }
+
+    /// Makes what is on its way the first of the files that are kept.
+    fn finish_rotation(&self) -> io::Result<()> {
+        let (left, first) = (self.numbered(0), self.numbered(1));
+        if !left.symlink_metadata().is_ok_and(|it| it.is_file()) {
+            return Ok(());
+        }
+        let keep = self.rotation.keep.unwrap_or(Rotation::KEEP);
+        // Up to the first number that is free: if a rename failed the last time, it is the one behind that, and none
+        // is overwritten again.
+        let free = (1..keep).find(|number| !exists(&self.numbered(*number))).unwrap_or(keep);
+        for number in (1..free).rev() {
+            missing_is_fine(fs::rename(self.numbered(number), self.numbered(number + 1)))?;
+        }
+        missing_is_fine(fs::rename(left, first))
+    }
+}
+
+/// Whether `path` is the name of `file`.
+fn is_file_of(file: &File, path: &Path) -> bool {
+    let identity = |about: fs::Metadata| (about.dev(), about.ino());
+    let of_file = file.metadata().map(identity).ok();
+    of_file.is_some() && fs::metadata(path).map(identity).ok() == of_file
+}
+
+/// Whether there is something of that name.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
@@ -147,6 +212,11 @@ impl Destination for LogFile {
     }
 
     fn reopen(&mut self) {
+        if self.is_in_place() {
+            // It would find its own lock.
+            (self.moved, self.not_before) = (false, None);
+            return;
+        }
         match Open::append(&self.path) {
             Ok(open) => {
                 self.open = open;
@@ -178,13 +248,13 @@ impl Open {
         if path.metadata().is_ok_and(|it| it.file_type().is_fifo()) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe"));
         }
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        let file = open_alone(path)?;
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         let len = if regular { metadata.len() } else { 0 };
         let begun = metadata.created().or_else(|_| metadata.modified());
         let begun = begun.unwrap_or_else(|_| SystemTime::now());
-        let mut open = Self { file, regular, len, begun, dirty: false };
+        let mut open = Self { file, regular, len, begun, torn: 0 };
         if len > 0 && !ends_with_line(path) {
             open.file.write_all(b"\n")?;
             open.len += 1;
@@ -198,9 +268,10 @@ impl Open {
     ///
     /// How many bytes are in the file for good, whole lines, and what the system said.
     fn append_lines(&mut self, lines: &[u8]) -> Result<(), (usize, io::Error)> {
-        if self.dirty {
+        if self.torn > 0 {
             self.cut().map_err(|error| (0, error))?;
         }
+        self.measure();
         if self.len == 0 {
             self.begun = SystemTime::now();
         }
@@ -222,19 +293,61 @@ impl Open {
         self.len += if self.regular { whole as u64 } else { 0 };
         let Some(error) = error else { return Ok(()) };
         if self.regular && whole < taken {
+            self.torn = (taken - whole) as u64;
             // What the disk said first is what the operator has to know.
-            let _still_dirty = self.cut();
+            let _still_torn = self.cut();
         }
         Err((whole, error))
     }
 
-    /// Cuts off what is behind the last whole line.
+    /// Looks how long the file is: whoever copies and truncates it (logrotate's copytruncate) tells nobody.
+    fn measure(&mut self) {
+        if let Ok(about) = self.file.metadata()
+            && self.regular
+        {
+            let whole = about.len().saturating_sub(self.torn);
+            self.len = if self.torn > 0 { whole.min(self.len) } else { whole };
+        }
+    }
+
+    /// Cuts off what is behind the last whole line. Never makes the file longer: that would fill it with NUL.
     fn cut(&mut self) -> io::Result<()> {
-        self.dirty = true;
-        self.file.set_len(self.len)?;
-        self.dirty = false;
+        self.measure();
+        if self.file.metadata()?.len() > self.len {
+            self.file.set_len(self.len)?;
+        }
+        self.torn = 0;
         Ok(())
     }
+}
+
+/// Opens a file for appending, which nobody else writes.
+fn open_alone(path: &Path) -> io::Result<File> {
+    for attempt in 1.. {
+        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        let locked = match file.try_lock() {
+            // Whoever wrote it may have renamed it in between.
+            Ok(()) => is_file_of(&file, path),
+            Err(TryLockError::WouldBlock) => false,
+            // Some file systems have no locks.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!("{} cannot be locked: {error}", path.display());
+                true
+            }
+        };
+        if locked {
+            return Ok(file);
+        }
+        if attempt == LOCK_ATTEMPTS {
+            break;
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    let said = format!("another process writes {}", path.display());
+    Err(io::Error::new(ErrorKind::ResourceBusy, said))
 }
 
 /// Whether the last line of a file is whole: whoever wrote it may have been stopped in the middle. Behind the sandbox,
@@ -249,91 +362,4 @@ fn ends_with_line(path: &Path) -> bool {
         Ok(byte)
     };
     last().map_or(true, |byte| byte == b'\n')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(file: &mut LogFile, lines: &str) -> Lost {
-        file.write(lines.as_bytes(), &Control::default()).unwrap()
-    }
-
-    /// What is in `path`, empty without it.
-    fn read(path: &Path) -> String {
-        fs::read_to_string(path).unwrap_or_default()
-    }
-
-    #[test]
-    fn a_large_file_is_renamed_and_no_line_is_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.json");
-        let of = |number: u32| folder.path().join(format!("events.json.{number}"));
-        // As after a crash.
-        fs::write(&path, "half").unwrap();
-        let rotation = Rotation { max_size: Some(10), max_age: None, keep: Some(2) };
-        let mut file = LogFile::open(path.clone(), rotation).unwrap();
-        assert_eq!(
-            write(&mut file, "one\ntwo\nthree\nfour, which is too long\nfive\n"),
-            Lost::default()
-        );
-        assert_eq!(read(&path), "five\n");
-        assert_eq!(read(&of(1)), "four, which is too long\n");
-        assert_eq!(read(&of(2)), "two\nthree\n");
-        assert!(!of(3).exists());
-        write(&mut file, "six\n");
-        assert_eq!((read(&path).as_str(), read(&of(1)).len()), ("five\nsix\n", 24));
-        // By age, after the first line of the file is old enough.
-        file.set_rotation(Rotation { max_size: None, max_age: Some(60), keep: Some(2) });
-        write(&mut file, "seven\n");
-        file.open.begun -= Duration::from_secs(61);
-        write(&mut file, "eight\n");
-        assert_eq!(
-            (read(&path).as_str(), read(&of(1)).as_str()),
-            ("eight\n", "five\nsix\nseven\n")
-        );
-    }
-
-    #[test]
-    fn a_file_that_was_moved_gets_what_comes_until_it_is_opened_again() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("x"), folder.path().join("x-20261125"));
-        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & !0o640 & 0o7777, 0);
-        write(&mut file, "one\n");
-        fs::rename(&path, &moved).unwrap();
-        write(&mut file, "two\n");
-        file.reopen();
-        write(&mut file, "three\n");
-        assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("one\ntwo\n", "three\n"));
-        // Its directory is gone: the file is still there.
-        fs::rename(&path, folder.path().join("y")).unwrap();
-        fs::create_dir(&path).unwrap();
-        file.reopen();
-        assert_eq!(write(&mut file, "four\n"), Lost::default());
-        assert_eq!(read(&folder.path().join("y")), "three\nfour\n");
-        fs::remove_dir(&path).unwrap();
-        file.not_before = None;
-        write(&mut file, "five\n");
-        assert_eq!(read(&path), "five\n");
-    }
-
-    #[test]
-    fn what_a_disk_refuses_is_counted_and_leaves_no_half_line() {
-        let mut full = LogFile::open("/dev/full".into(), Rotation::default()).unwrap();
-        assert_eq!(write(&mut full, "one\ntwo\n"), Lost { write: 2, ..Lost::default() });
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
-        write(&mut file, "one\n");
-        // As after a write that the disk took a part of, and would not have cut.
-        file.open.file.write_all(b"tw").unwrap();
-        file.open.dirty = true;
-        write(&mut file, "two\n");
-        assert_eq!(read(&path), "one\ntwo\n");
-        let fifo = folder.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(LogFile::open(fifo, Rotation::default()).is_err());
-    }
 }

@@ -44,6 +44,11 @@ pub trait Destination: Send {
     /// Opens what it writes to by its name again, if it has one (logrotate). What cannot be opened stays as it was.
     fn reopen(&mut self) {}
 
+    /// The error by which a run that is over has failed, though it went on: the first one that cost events.
+    fn take_failure(&mut self) -> Option<io::Error> {
+        None
+    }
+
     /// Renames its file by other rules from now on, if it has one.
     fn set_rotation(&mut self, _rotation: Rotation) {}
 

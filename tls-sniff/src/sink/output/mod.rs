@@ -97,7 +97,12 @@ fn run(destination: &mut dyn Destination, shared: &Shared) {
                 destination.set_rotation(rotation);
                 continue;
             }
-            Work::End => return,
+            Work::End => {
+                if let Some(error) = destination.take_failure() {
+                    shared.fail(error);
+                }
+                return;
+            }
         };
         // A report that is lost is followed by another one.
         let reported = if report.is_empty() {

@@ -147,6 +147,38 @@ fn a_reader_that_is_gone_is_not_a_slow_one() {
 }
 
 #[test]
+fn a_full_disk_costs_what_it_refuses_and_is_told_at_the_end() {
+    /// Refuses the first two times.
+    struct Full(u8);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Ok(bytes.len());
+            }
+            self.0 -= 1;
+            Err(nix::errno::Errno::ENOSPC.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut output = start(Full(2), WhenFull::Wait);
+    for _ in 0..5 {
+        output.event(|batch| batch.extend_from_slice(b"event\n"));
+        output.flush();
+        // Each by itself.
+        while output.counters().on_their_way() > 0 {
+            thread::yield_now();
+        }
+        assert!(!output.is_closed());
+    }
+    let (counters, written) = finish(output, b"last\n");
+    assert_eq!((counters.written, counters.lost_write, counters.after_end), (3, 2, 0));
+    assert!(matches!(written, Written::Failed(_)), "{written:?}");
+}
+
+#[test]
 fn a_reader_that_never_reads_does_not_hang_the_end() {
     let (_open, gate) = mpsc::channel();
     let mut output = start(Gate { open: gate, taken: Arc::default() }, WhenFull::Drop);
