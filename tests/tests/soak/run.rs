@@ -89,8 +89,9 @@ pub(crate) fn soak(time: Duration) -> Result<()> {
     let others = clients.stdout.len() - truth.values().map(Vec::len).sum::<usize>();
     println!("clients: {} connections to {PORT}, {others} others", clients.stdout.len() - others);
     let told = files_agree(&files, &truth)?;
-    let stats = account::of_kind(&told, "stats").last().context("no last stats")?.clone();
-    sums(&stats, &told, &lines)?;
+    let is_last = |event: &&Value| event["reason"] == "end";
+    let stats = account::of_kind(&told, "stats").find(is_last).context("no last stats")?;
+    sums(stats, &told, &lines)?;
     metrics_agree(&metrics, &told)?;
     told_of_reloads(&log, done.invalid)?;
     watchdog_was_fed(&said)?;

@@ -174,7 +174,7 @@ mod tests {
             if cuts {
                 stream.take_back = |disk, bytes| take_back(&mut disk.file, bytes);
             }
-            let mut write = |stream: &mut Stream<Disk>, lines: &str| {
+            let write = |stream: &mut Stream<Disk>, lines: &str| {
                 stream.write(lines.as_bytes(), &Control::default()).unwrap().write
             };
             assert_eq!(write(&mut stream, "one\ntwo\nthree\n"), 2);
