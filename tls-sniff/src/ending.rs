@@ -41,7 +41,7 @@ impl Stop {
         }
     }
 
-    /// Resolves at the next one that comes later than [`ANOTHER`] from now.
+    /// Resolves at the next one that comes later than `ANOTHER` from now.
     pub async fn another(&mut self) {
         let begun = Instant::now();
         loop {
