@@ -1,6 +1,6 @@
 //! What is attached while tls-sniff runs, beside whom, and that nothing is when it has ended.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -61,7 +61,7 @@ pub(crate) fn killed(hook: &str, how: &str) -> Result<()> {
 
 /// The first child of a process.
 fn child_of(parent: u32) -> Result<Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
     let child = children.split_whitespace().next().context("a child process")?;
     Ok(Pid::from_raw(child.parse()?))
 }
@@ -104,6 +104,10 @@ pub(crate) fn guard_replaced() -> Result<()> {
     attached("veth-b")?;
     let guard = guard_of(&sniffer)?;
     kill(guard, Signal::SIGKILL)?;
+    poll::until(SOON, "the guard to be dead", || {
+        let status = fs::read_to_string(format!("/proc/{guard}/status")).unwrap_or_default();
+        (status.is_empty() || status.contains("State:\tZ")).then_some(())
+    })?;
     namespace.ip(&["link", "set", "dev", "extra", "up"])?;
     attached("extra")?;
     let attacher = attacher_of(&sniffer)?;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     thread,
@@ -157,15 +158,15 @@ pub(crate) fn followed() -> Result<()> {
     let wanted: Vec<u16> = (1001..=run.sent).filter(|port| *port != unwanted).collect();
     ensure!(all == wanted, "each once: {all:?} {wanted:?}");
     ensure!(sources(&two) == wanted[1..wanted.len() - 1], "{:?}", sources(&two));
-    accepts_nobody(&mut run, &narrow, dir.path())?;
+    accepts_nobody(&mut run, &narrow, dir.path(), pair.first.ipv4)?;
     let stopped = run.sniffer.stop()?;
     ensure!(stopped.status.success() && stopped.stdout.is_empty(), "{stopped:#?}");
     Ok(())
 }
 
-/// A reload brings a socket whose backlog is full: the run goes on, and another output is connected again. `text`: of the
-/// configuration without either.
-fn accepts_nobody(run: &mut Run, text: &str, dir: &Path) -> Result<()> {
+/// A reload brings a socket whose backlog is full, and a host that says nothing: the run goes on, and another output is
+/// connected again. `text`: of the configuration without them.
+fn accepts_nobody(run: &mut Run, text: &str, dir: &Path, address: Ipv4Addr) -> Result<()> {
     let (full, other) = (dir.join("full"), dir.join("other"));
     let listener = UnixListener::bind(&full)?;
     socket::listen(&listener, Backlog::new(0)?)?;
@@ -174,7 +175,9 @@ fn accepts_nobody(run: &mut Run, text: &str, dir: &Path) -> Result<()> {
     others.set_nonblocking(true)?;
     let accept = || poll::until(SOON, "a connection", || others.accept().ok());
     let [full, other] = [full, other].map(|path| format!("unix:{}", path.display()));
-    run.reload(&format!("{text}{}{}", output(&full), output(&other)), READ)?;
+    let [a, b, c, _] = address.octets();
+    let outputs = [&full, &format!("syslog+tcp:{a}.{b}.{c}.99:601"), &other].map(|to| output(to));
+    run.reload(&format!("{text}{}", outputs.concat()), READ)?;
     drop(accept()?);
     let said = format!("{full}: who listens there accepts nobody");
     poll::until(SOON, &said, || (run.count(&said) > 0).then_some(()))?;

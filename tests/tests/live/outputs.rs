@@ -27,7 +27,9 @@ const SOON: Duration = Duration::from_secs(10);
 fn send(pair: &VethPair, ports: std::ops::Range<u16>, hello: &[u8]) -> Result<()> {
     let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
     for port in ports {
-        socket.send(&Frame::ethernet().ipv4().tcp(port, 443).payload(hello).build())?;
+        // To the address of the other end, which answers.
+        let frame = Frame::ethernet().ipv4().addresses(pair.first.ipv4, pair.second.ipv4);
+        socket.send(&frame.tcp(port, 443).payload(hello).build())?;
     }
     Ok(())
 }

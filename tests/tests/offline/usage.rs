@@ -5,6 +5,9 @@ use tls_sniff_tests::process::{Process, run};
 
 use super::{SOON, handshakes, tls_sniff};
 
+/// A path that no address of a socket has room for.
+const LONG_SOCKET: &str = "unix:/run/tls-sniff/a-name-that-is-longer-than-the-hundred-and-seven-bytes-for-which-there-is-room-in-a-sockaddr_un/s";
+
 /// What the command line contradicts: one line, and exit code 2.
 pub(crate) fn wrong() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
@@ -17,6 +20,8 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--output", "file:x,events=handshake", "--output", "file:x"], "two outputs are file:x"),
         (&["--output", "stdout", "-w", "-"], "another --output"),
         (&["--output", "file:x", "-w", "x"], "capture of -w"),
+        (&["--output", "file:./x", "-w", "x"], "capture of -w"),
+        (&["--output", LONG_SOCKET], "at most 107 bytes"),
         (&["--events", "hello"], "client_hello"),
         (&["-c", "0"], "-c"),
         (&["-c", "many"], "many"),

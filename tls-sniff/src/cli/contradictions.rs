@@ -72,7 +72,7 @@ impl Cli {
                         "an --output would be written into the file that -r reads".to_owned()
                     );
                 }
-                if self.capture.write.as_ref() == Some(path) {
+                if self.capture.write.as_ref().is_some_and(|written| is_same_place(written, path)) {
                     return Err("an --output would be written into the capture of -w".to_owned());
                 }
             }
@@ -86,6 +86,18 @@ impl Cli {
         }
         Ok(())
     }
+}
+
+/// Whether two names are of one file, or will be once it is there.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    is_same_file(one, other)
+        || one == other
+        || place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// Whether two names are of one file.

@@ -145,7 +145,7 @@ impl Reader<'_> {
             (Takes::Text | Takes::Word, DeValue::String(text)) => Some(text.as_ref().to_owned()),
             (Takes::Number, DeValue::Integer(number)) => decimal(number),
             // Some numbers are words: ports, VLANs.
-            (Takes::Word, DeValue::Integer(number)) => Some(number.to_string()),
+            (Takes::Word, DeValue::Integer(number)) => decimal(number),
             _ => None,
         };
         if text.is_none() {

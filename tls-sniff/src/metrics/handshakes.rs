@@ -69,7 +69,7 @@ impl Handshakes {
 
     /// The counters so far. Interfaces that are not there any more are forgotten.
     pub fn counts(&mut self, is_there: impl Fn(&str) -> bool) -> HandshakeCounts {
-        self.counts.interfaces.retain(|name, _| is_there(name));
+        self.counts.interfaces.retain(|name, _| &**name == OTHER || is_there(name));
         let server_names = self.server_names.as_ref().map(ServerNames::counts).unwrap_or_default();
         HandshakeCounts { server_names, ..self.counts.clone() }
     }

@@ -24,8 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A write that takes longer returns, so that its thread can look whether anybody still waits.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Milliseconds after which a peer that acknowledges nothing counts as gone.
-const SILENCE: u32 = 30_000;
+/// Milliseconds after which a peer that takes nothing counts as gone (TCP_USER_TIMEOUT). That is also one that
+/// acknowledges, but reads nothing: it may stand still for a while.
+const SILENCE: u32 = 300_000;
 
 /// Whom to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

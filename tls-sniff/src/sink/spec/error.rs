@@ -13,6 +13,9 @@ pub enum OutputSpecError {
     /// Nothing behind the colon.
     #[error("{0} names no file")]
     NoPath(String),
+    /// More than an address has room for (unix(7)).
+    #[error("{0} is too long for a socket: at most 107 bytes")]
+    LongPath(String),
     /// No host and port.
     #[error("{0:?} is no HOST:PORT, such as logs.example.org:601 or [2001:db8::1]:601")]
     HostPort(String),

@@ -50,6 +50,9 @@ fn split(text: &str) -> Result<Vec<String>, OutputSpecError> {
     Ok(parts)
 }
 
+/// Bytes of a socket's path at most: `sun_path`, without the NUL behind it.
+const MAX_SOCKET_PATH: usize = 107;
+
 impl FromStr for Target {
     type Err = OutputSpecError;
 
@@ -58,14 +61,20 @@ impl FromStr for Target {
             "" => Err(OutputSpecError::NoPath(text.to_owned())),
             path => Ok(PathBuf::from(path)),
         };
+        let socket = |text: &str| match path(text) {
+            Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
+                Err(OutputSpecError::LongPath(text.to_owned()))
+            }
+            path => path,
+        };
         match text.split_once(':') {
             None if text == "stdout" => Ok(Self::Stdout),
             None if text == "syslog" => Ok(Self::Syslog(DEV_LOG.into())),
             Some(("file", rest)) => Ok(Self::File(path(rest)?)),
-            Some(("unix", rest)) => Ok(Self::UnixStream(path(rest)?)),
-            Some(("unixgram", rest)) => Ok(Self::UnixDatagram(path(rest)?)),
+            Some(("unix", rest)) => Ok(Self::UnixStream(socket(rest)?)),
+            Some(("unixgram", rest)) => Ok(Self::UnixDatagram(socket(rest)?)),
             Some(("syslog", rest)) => match rest.strip_prefix("unix:") {
-                Some(rest) => Ok(Self::Syslog(path(rest)?)),
+                Some(rest) => Ok(Self::Syslog(socket(rest)?)),
                 None => Err(OutputSpecError::Target(text.to_owned())),
             },
             Some(("syslog+tcp", rest)) => host_and_port(rest),
