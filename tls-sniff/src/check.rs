@@ -5,7 +5,12 @@ use std::{
     path::Path,
 };
 
-use crate::{cli::Asked, config::Invocation, error::Error, sink::capture::CaptureOptions};
+use crate::{
+    cli::Asked,
+    config::Invocation,
+    error::Error,
+    sink::{capture::CaptureOptions, spec::Target},
+};
 
 /// Checks `file` as a start with it would, up to where that needs privileges, and tells to `out` what it
 /// selects.
@@ -23,7 +28,11 @@ pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "Interfaces: {}", cli.interface.join(", "))?;
         for output in &outputs {
             let events: Vec<&str> = output.events.iter().map(|kind| kind.as_str()).collect();
-            writeln!(out, "Output: {} ({})", output.target, events.join(", "))?;
+            let note = unusable(&output.target).unwrap_or_default();
+            writeln!(out, "Output: {} ({}){note}", output.target, events.join(", "))?;
+        }
+        if let Some(metrics) = cli.metrics.options() {
+            writeln!(out, "Metrics: {}", metrics.address)?;
         }
         if let Some(capture) = &capture {
             writeln!(out, "Capture: {}", capture.path.display())?;
@@ -31,4 +40,17 @@ pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
         out.flush()
     };
     told().map_err(Error::Output)
+}
+
+/// What is in the way of a file on this machine. No fault of the configuration: it may be for another one.
+fn unusable(target: &Target) -> Option<&'static str> {
+    let Target::File(path) = target else { return None };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if path.is_dir() {
+        Some(": a directory, so no start here")
+    } else if folder.is_some_and(|folder| !folder.is_dir()) {
+        Some(": its directory is not there, so no start here")
+    } else {
+        None
+    }
 }

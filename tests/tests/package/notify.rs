@@ -36,7 +36,7 @@ struct Manager {
     heard: Vec<String>,
     /// How many of them were waited for.
     seen: usize,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Manager {
@@ -54,7 +54,7 @@ impl Manager {
         command.arg("--config").arg(config).args(["-i", "veth-b"]).env("NOTIFY_SOCKET", &path);
         command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         let sniffer = Sniffer::spawn(command)?;
-        Ok((Self { socket, heard: Vec::new(), seen: 0, _folder: folder }, sniffer))
+        Ok((Self { socket, heard: Vec::new(), seen: 0, folder }, sniffer))
     }
 
     fn listen(&mut self) {
@@ -107,6 +107,12 @@ pub(crate) fn manager_is_told() -> Result<()> {
     let usec = manager.wait_for("the time", |line| line.starts_with("MONOTONIC_USEC="))?;
     ensure!(usec.split_once('=').is_some_and(|(_, usec)| usec.parse::<u64>().is_ok()), "{usec}");
     manager.wait_for("the end of it", |line| line == "READY=1")?;
+
+    let refused = |line: &str| line.ends_with("; the new configuration was refused, see the log");
+    ensure!(!manager.heard.iter().any(|line| refused(line)), "{:?}", manager.heard);
+    fs::write(manager.folder.path().join("config.toml"), "no-such-key = 1\n")?;
+    sniffer.signal(Signal::SIGHUP)?;
+    manager.wait_for("a status that says so", refused)?;
 
     sniffer.signal(Signal::SIGTERM)?;
     let stopped = sniffer.finish(SOON)?;

@@ -17,6 +17,8 @@ pub(super) struct Manager {
     /// `None` before the start is over, and if nobody listens.
     next: Option<Instant>,
     last: Figures,
+    /// The newest configuration is not in force.
+    refused: bool,
 }
 
 /// What the status line is made of.
@@ -62,7 +64,7 @@ fn per_second(count: u64, seconds: f64) -> String {
 
 impl Manager {
     pub(super) fn new(notifier: Notifier, reader: &Reader) -> Self {
-        Self { notifier, next: None, last: Figures::of(reader, Instant::now()) }
+        Self { notifier, next: None, last: Figures::of(reader, Instant::now()), refused: false }
     }
 
     /// Everything is attached, and the sandbox is closed.
@@ -76,8 +78,9 @@ impl Manager {
         self.notifier.reloading();
     }
 
-    /// It is in force, or refused.
-    pub(super) fn reloaded(&mut self) {
+    /// It is in force, or refused, which the next status says.
+    pub(super) fn reloaded(&mut self, refused: bool) {
+        self.refused = refused;
         self.notifier.ready();
     }
 
@@ -104,7 +107,10 @@ impl Manager {
         }
         let figures = Figures::of(reader, now);
         let names = watched(&reader.names);
-        self.notifier.status(&format!("watching {names}: {}", figures.since(&self.last)));
+        let refused =
+            if self.refused { "; the new configuration was refused, see the log" } else { "" };
+        let rates = figures.since(&self.last);
+        self.notifier.status(&format!("watching {names}: {rates}{refused}"));
         self.last = figures;
         // Half of it, as sd_watchdog_enabled(3) asks for.
         let every = self.notifier.watchdog_limit().map_or(STATUS_EVERY, |limit| limit / 2);

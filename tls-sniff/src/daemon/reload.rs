@@ -98,7 +98,7 @@ impl Live {
             self.reload.stage = Stage::Asked;
             self.attacher.ask(Request::Reload);
         } else {
-            self.over();
+            self.over(false);
         }
     }
 
@@ -115,7 +115,7 @@ impl Live {
                     if let Some(scraping) = &mut self.scraping {
                         scraping.reloaded(true);
                     }
-                    self.over();
+                    self.over(false);
                 }
                 Err(error) => {
                     say(&error.to_string(), error.hint());
@@ -156,12 +156,12 @@ impl Live {
         if let Some(scraping) = &mut self.scraping {
             scraping.reloaded(false);
         }
-        self.over();
+        self.over(true);
     }
 
-    fn over(&mut self) {
+    fn over(&mut self, refused: bool) {
         self.reload.stage = Stage::Idle;
-        self.manager.reloaded();
+        self.manager.reloaded(refused);
     }
 }
 

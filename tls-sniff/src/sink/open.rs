@@ -74,7 +74,7 @@ impl OutputError {
             Self::Open { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "its directory must exist, and of a socket its reader",
                 io::ErrorKind::PermissionDenied => {
-                    "choose a place where the user that runs tls-sniff may write"
+                    "choose a place where the user that runs tls-sniff may write; a file in a directory that had no output at the start needs a restart"
                 }
                 io::ErrorKind::ResourceBusy => {
                     "each run needs a file of its own: end the other one, or name another file"
