@@ -111,6 +111,11 @@ impl Process {
         self.stderr.snapshot()
     }
 
+    /// The lines of stderr so far, without the first `number`.
+    pub fn stderr_from(&self, number: usize) -> Vec<String> {
+        self.stderr.snapshot_from(number)
+    }
+
     /// The process id. `ip netns exec` replaces itself by the program, so this is the program's.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
+use tls_sniff_tests::poll;
 
 use super::{
     reader::Reader,
@@ -28,6 +29,12 @@ const STALLED: f64 = 90.0;
 
 /// How long a link is down.
 const DOWN: Duration = Duration::from_millis(300);
+
+/// What is wrong with a configuration that is broken, and what is said of it.
+pub(crate) const BROKEN_KEY: &str = "intreface";
+
+/// How long the service may take to refuse it.
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,9 +115,7 @@ impl<'a> Disturber<'a> {
             self.done.reloads += 1;
         }
         if self.broken.is_due() {
-            self.files.configure("intreface = [\"eth0\"]")?;
-            service.process.signal(Signal::SIGHUP)?;
-            self.done.invalid += 1;
+            self.break_configuration(service)?;
         }
         if self.moved.is_due() {
             let path = self.files.moved();
@@ -130,6 +135,19 @@ impl<'a> Disturber<'a> {
             self.come_or_go()?;
         }
         self.stall()
+    }
+
+    /// Waits until it was refused: a service that is slow to read it would read the next one instead.
+    fn break_configuration(&mut self, service: &mut Service) -> Result<()> {
+        let before = service.process.stderr().len();
+        self.files.configure(&format!("{BROKEN_KEY} = [\"eth0\"]"))?;
+        service.process.signal(Signal::SIGHUP)?;
+        self.done.invalid += 1;
+        poll::try_until(REFUSED, "a configuration to be refused", || {
+            service.process.check_alive()?;
+            let lines = service.process.stderr_from(before);
+            Ok(lines.iter().any(|line| line.contains(BROKEN_KEY)).then_some(()))
+        })
     }
 
     /// An interface of its own appears, or disappears.
