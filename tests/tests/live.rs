@@ -26,6 +26,8 @@ mod frames;
 mod handshakes;
 #[path = "live/interfaces.rs"]
 mod interfaces;
+#[path = "live/lookups.rs"]
+mod lookups;
 #[path = "live/metrics.rs"]
 mod metrics;
 #[path = "live/outcomes.rs"]
@@ -48,6 +50,7 @@ mod tap;
 mod tcpdump;
 
 pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
+pub(crate) const LOOKED_UP: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Tool("mount")];
 pub(crate) const TLS: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const ATTACHED: &[Need] =
@@ -179,6 +182,7 @@ fn main() -> ExitCode {
             output::least_capabilities,
         ),
         test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
+        test("names_are_looked_up_without_capabilities", LOOKED_UP, lookups::without_capabilities),
         test(
             "doctor_tells_what_there_is",
             &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],

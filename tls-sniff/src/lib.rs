@@ -6,6 +6,7 @@
 //!  daemon        a live run        offline     a capture file
 //!  attacher      its other process: what needs capabilities
 //!  sandbox       what is given up before the first byte is read
+//!  apart         processes without capabilities, for those that have some
 //!  doctor        what kernel, privileges and interfaces allow
 //!   load, attach the kernel programs           interfaces  which interfaces there are
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
@@ -18,6 +19,7 @@
 
 #![deny(unsafe_code)]
 
+mod apart;
 pub mod attach;
 pub mod attacher;
 mod check;

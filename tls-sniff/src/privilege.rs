@@ -46,6 +46,42 @@ pub fn check() -> Result<(), MissingPrivilege> {
     })
 }
 
+/// A capability that cannot be dropped, in the kernel's words.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot drop the capabilities: {0}")]
+pub struct StaysPrivileged(String);
+
+/// Whether this thread has any capability, or one that it could make effective.
+pub(crate) fn has_any() -> bool {
+    // Where the set cannot be read, it has.
+    caps::read(None, CapSet::Permitted).map_or(true, |permitted| !permitted.is_empty())
+}
+
+/// Drops all capabilities of this thread, and looks whether they are gone. The bounding set only where CAP_SETPCAP
+/// allows: what is in it could come back by execve alone, and then only without no_new_privs.
+pub(crate) fn drop_all() -> Result<(), StaysPrivileged> {
+    let failed = |error: CapsError| StaysPrivileged(error.to_string());
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
+        for capability in caps::all() {
+            // The kernel may be older than one of them.
+            if caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
+                caps::drop(None, CapSet::Bounding, capability).map_err(failed)?;
+            }
+        }
+    }
+    let sets = [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted];
+    for set in sets {
+        caps::clear(None, set).map_err(failed)?;
+    }
+    for set in sets {
+        let left = caps::read(None, set).map_err(failed)?;
+        if let Some(capability) = left.iter().next() {
+            return Err(StaysPrivileged(format!("{capability} stays")));
+        }
+    }
+    Ok(())
+}
+
 /// Gives up every capability of this thread but `kept`, for good; a program that it starts has at most `passed_on`, unless
 /// root starts it. no_new_privs must be set: where the bounding set may not be narrowed (CAP_SETPCAP), it is what sees to
 /// it that exec gives nothing back.

@@ -18,7 +18,7 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 const OF_THE_ATTACHER: u64 = CAP_NET_ADMIN | 1 << 38 | 1 << 39;
 
 /// The fields of a thread's /proc/PID/status.
-fn status(folder: &Path) -> Result<BTreeMap<String, String>> {
+pub(super) fn status(folder: &Path) -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string(folder.join("status"))?;
     let fields = text.lines().filter_map(|line| line.split_once(':'));
     Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
@@ -29,17 +29,21 @@ fn threads(process: u32) -> Result<Vec<BTreeMap<String, String>>> {
     tasks.map(|task| status(&task?.path())).collect()
 }
 
-fn mask(status: &BTreeMap<String, String>, set: &str) -> Result<u64> {
+pub(super) fn mask(status: &BTreeMap<String, String>, set: &str) -> Result<u64> {
     Ok(u64::from_str_radix(&status[set], 16)?)
+}
+
+/// The children of a process.
+pub(super) fn children(process: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    children.split_whitespace().map(|child| Ok(child.parse()?)).collect()
 }
 
 /// The one child of a process.
 fn child(process: u32) -> Result<u32> {
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    let mut children = children.split_whitespace();
-    let child = children.next().context("a child")?;
-    ensure!(children.next().is_none(), "more than one child");
-    Ok(child.parse()?)
+    let children = children(process)?;
+    ensure!(children.len() == 1, "children: {children:?}");
+    Ok(children[0])
 }
 
 /// Starts it with a file that the caller has open.

@@ -1,17 +1,21 @@
-//! Connections to outputs, which the sandboxed daemon cannot make itself: over a pair of sockets of their own, so
-//! that a thread of an output can wait for one and nobody else does.
+//! Connections to outputs, which the sandboxed daemon cannot make itself: by a process that has no capability, since it
+//! parses what the DNS answers, and over a pair of sockets of their own, so that a thread of an output can wait for one
+//! and nobody else does.
 //!
 //! ```text
-//!  threads of outputs ─► Wanted ──► a thread ─► a thread for each attempt
+//!                                     connector, a child of the attacher
+//!  threads of outputs ─► Wanted ──► main thread ─► a thread for each attempt
 //!         ▲                                           │
 //!         └── by the request's number ◄── Answer, fd ◄┘
 //! ```
+//!
+//! It ends when the daemon's end is closed, which outlives the attacher: the last events are written then.
 
 use std::{
     collections::BTreeMap,
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError},
     thread,
 };
 
@@ -56,6 +60,7 @@ pub struct Connector {
     socket: OwnedFd,
     answers: Mutex<Answers>,
     arrived: Condvar,
+    end_is_said: Once,
 }
 
 /// What has arrived, by the request. One of those who wait reads for all of them.
@@ -68,7 +73,12 @@ struct Answers {
 
 impl Connector {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, answers: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            socket,
+            answers: Mutex::default(),
+            arrived: Condvar::new(),
+            end_is_said: Once::new(),
+        }
     }
 
     /// Has the output with this digest connected, and waits for it. Others may ask meanwhile.
@@ -78,7 +88,9 @@ impl Connector {
     /// If it cannot be connected, or the attacher has ended.
     pub fn connect(&self, output: u64) -> io::Result<OwnedFd> {
         let request = self.next_request();
-        protocol::send(&self.socket, &Wanted { request, output }, None)?;
+        protocol::send(&self.socket, &Wanted { request, output }, None).map_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe { self.ended() } else { error }
+        })?;
         let mut answers = self.answers();
         loop {
             if let Some(answer) = answers.arrived.remove(&request) {
@@ -100,6 +112,16 @@ impl Connector {
         }
     }
 
+    /// It has ended, which an output does not say: for that it is one more attempt in vain.
+    fn ended(&self) -> io::Error {
+        self.end_is_said.call_once(|| {
+            tracing::error!(
+                "the process that connects outputs has ended, so that none is connected again: restart tls-sniff"
+            );
+        });
+        io::ErrorKind::BrokenPipe.into()
+    }
+
     fn next_request(&self) -> u32 {
         let mut answers = self.answers();
         answers.requests = answers.requests.wrapping_add(1);
@@ -113,9 +135,8 @@ impl Connector {
 
     /// The next answer, whose ever it is.
     fn receive(&self) -> io::Result<(u32, io::Result<OwnedFd>)> {
-        let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "the attacher has ended");
         let (Answer { request, outcome }, fd) =
-            protocol::receive(&self.socket)?.ok_or_else(ended)?;
+            protocol::receive(&self.socket)?.ok_or_else(|| self.ended())?;
         let connected = match outcome {
             Ok(()) => fd.ok_or_else(|| io::ErrorKind::InvalidData.into()),
             Err((Some(number), _)) => Err(io::Error::from_raw_os_error(number)),
@@ -125,7 +146,7 @@ impl Connector {
     }
 }
 
-/// The attacher's end.
+/// The other end.
 struct Service {
     socket: OwnedFd,
     connect: Connect,
@@ -149,19 +170,19 @@ impl Service {
     }
 }
 
-/// Starts the thread that starts the others. It ends when the daemon's end is closed.
+/// Serves until the daemon's end is closed, and starts a thread for each attempt.
+///
+/// # Errors
+///
+/// If the daemon does not talk as it should.
 pub(super) fn serve(socket: OwnedFd, connect: Connect) -> io::Result<()> {
     let service = Arc::new(Service { socket, connect });
-    let serve = move || {
-        while let Ok(Some((wanted, _))) = protocol::receive(&service.socket) {
-            if let Err(error) = start(&service, wanted)
-                && service.answer(wanted, Err(error)).is_err()
-            {
-                break;
-            }
+    while let Some((wanted, _)) = protocol::receive(&service.socket)? {
+        if let Err(error) = start(&service, wanted) {
+            service.answer(wanted, Err(error))?;
         }
-    };
-    named_thread().spawn(serve).map(drop)
+    }
+    Ok(())
 }
 
 /// Starts an attempt, on a thread that has a reference to `service`: so many are there beside this one.
@@ -170,11 +191,8 @@ fn start(service: &Arc<Service>, wanted: Wanted) -> io::Result<()> {
         return Err(io::Error::other("too many outputs are being connected"));
     }
     let service = Arc::clone(service);
-    named_thread().spawn(move || service.attempt(wanted)).map(drop)
-}
-
-fn named_thread() -> thread::Builder {
-    thread::Builder::new().name("connect".to_owned())
+    let thread = thread::Builder::new().name("connect".to_owned());
+    thread.spawn(move || service.attempt(wanted)).map(drop)
 }
 
 #[cfg(test)]
@@ -198,7 +216,7 @@ mod tests {
             }
             _ => Err(io::Error::other("there is no such output")),
         };
-        serve(other, Box::new(connect)).unwrap();
+        thread::spawn(move || serve(other, Box::new(connect)).unwrap());
         one
     }
 

@@ -9,15 +9,18 @@
 //!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
 //!                             │              Gone, Counters, Reloaded + a text,          │
 //!                             │              Refused, Detached, Failed                   │
-//!                             │ Connector      ◄── SEQPACKET ──►   (outputs to sockets)  │ threads, if there are any
-//!                             └──────────────────────────────────────────────────────────┘
-//!                               clsact guard: a child of the attacher (attach/clsact)
+//!                             └──────────────┐                                           │ one thread
+//!                                            │                                           │
+//!                               Connector ◄──┴── SEQPACKET ──► connector, a child of it ─┤ no capability
+//!                               (outputs to sockets)         clsact guard, another child ┘ CAP_NET_ADMIN
 //! ```
 //!
 //! **Trust.** Whoever has taken the daemon over by what it reads can ask for the counters, for the end, for the
 //! configuration to be read again, and for a connection to an output that it names, by a digest. Nothing else is
 //! understood, nothing that the daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]).
-//! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon.
+//! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon. Names of hosts
+//! are looked up by others: those of outputs by the connector, those of an expression by a process that lives for
+//! nothing else ([`crate::apart`]), and the attacher gets a program in classic BPF from it, which it checks.
 //!
 //! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
 //! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is

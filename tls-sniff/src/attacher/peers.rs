@@ -1,83 +1,157 @@
-//! The outputs that are sockets: what the daemon may ask the attacher to connect.
+//! The outputs that are sockets: what the daemon may ask the connector for, and the attacher's way to tell that of them.
+//!
+//! ```text
+//!  configuration ─► attacher ── Peer ──► connector ◄── digest ── daemon
+//! ```
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Connect, Connector};
-use crate::sink::{
-    destination::{self, Connected, Peer},
-    open::OutputOptions,
+use super::{
+    Connector, connector,
+    protocol::{self, Message},
+};
+use crate::{
+    apart,
+    sink::{
+        destination::{self, Connected, Peer},
+        open::OutputOptions,
+    },
 };
 
-/// Those of the configuration and of those that it was before: outputs that are no longer asked for may have something
-/// to write still.
+/// What `ps` and /proc show of the connector; the kernel cuts names after 15 bytes.
+const NAME: &std::ffi::CStr = c"tls-connector";
+
+impl Message for Peer {
+    const MAX: usize = 4096;
+    const BRINGS_FD: bool = false;
+}
+
+/// Peers of outputs.
 #[derive(Clone, Debug, Default)]
-pub struct Peers(Arc<Mutex<Vec<Peer>>>);
+pub struct Peers(Vec<Peer>);
 
 impl Peers {
     /// Those of `outputs`.
     #[must_use]
     pub fn of(outputs: &[OutputOptions]) -> Self {
-        let peers = Self::default();
-        peers.add(outputs);
+        let mut peers = Self::default();
+        outputs.iter().filter_map(OutputOptions::peer).for_each(|peer| peers.add(peer));
         peers
     }
 
-    /// Those of `outputs` as well: after a reload, before the daemon hears of it.
-    pub fn add(&self, outputs: &[OutputOptions]) {
-        let mut list = self.list();
-        for peer in outputs.iter().filter_map(OutputOptions::peer) {
-            if !list.contains(&peer) {
-                list.push(peer);
-            }
+    fn add(&mut self, peer: Peer) {
+        if !self.0.contains(&peer) {
+            self.0.push(peer);
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Peer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For the attacher: how it connects. `None` if no output is a socket.
-    #[must_use]
-    pub fn serving(&self) -> Option<Connect> {
-        if self.list().is_empty() {
-            return None;
-        }
-        let peers = self.clone();
-        Some(Box::new(move |wanted| {
-            let peer = peers.list().iter().find(|peer| digest(peer) == wanted).cloned();
-            let unknown = || io::Error::other("the configuration has no such output");
-            destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
-        }))
+    fn with_digest(&self, wanted: u64) -> Option<&Peer> {
+        self.0.iter().find(|peer| digest(peer) == wanted)
     }
 }
 
-/// For the daemon: how outputs are connected by the attacher.
+/// The attacher's side of the connector, which is there if it ever had anything to connect.
+pub(super) enum Connecting {
+    /// There was no output to connect. The socket is the connector's, should there be one.
+    NotYet(OwnedFd),
+    /// It runs.
+    By {
+        /// It is told of outputs here.
+        connector: OwnedFd,
+        /// Those that it knows: of the configuration, and of those that it was before, since outputs that are no longer
+        /// asked for may have something to write still.
+        known: Peers,
+    },
+}
+
+impl Connecting {
+    /// Has `peers` connected from now on, when the daemon asks for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no process to be had, or it has ended.
+    pub(super) fn serve(&mut self, peers: &Peers) -> io::Result<()> {
+        match self {
+            Self::NotYet(_) if peers.0.is_empty() => {}
+            Self::NotYet(socket) => {
+                let connector = start(socket, peers)?;
+                // The daemon is to see the end of the connector: nobody else has its socket now.
+                *self = Self::By { connector, known: peers.clone() };
+            }
+            Self::By { connector, known } => {
+                for peer in &peers.0 {
+                    if !known.0.contains(peer) {
+                        protocol::send(connector, peer, None)?;
+                        known.add(peer.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Starts the connector. Nobody waits for its end: it ends behind the attacher.
+fn start(socket: &OwnedFd, peers: &Peers) -> io::Result<OwnedFd> {
+    let (more, its_more) = protocol::pair()?;
+    protocol::set_nonblocking(&more)?;
+    protocol::set_nonblocking(&its_more)?;
+    apart::start(NAME, &[socket.as_fd(), its_more.as_fd()], || {
+        // What the two own is closed by the end of the process.
+        let socket = socket.try_clone()?;
+        let served = Mutex::new(Served { peers: peers.clone(), more: its_more.try_clone()? });
+        connector::serve(socket, Box::new(move |wanted| connect(&served, wanted)))
+    })?;
+    Ok(more)
+}
+
+/// What the connector knows.
+struct Served {
+    peers: Peers,
+    /// Where the attacher tells of others, always before the daemon hears of them.
+    more: OwnedFd,
+}
+
+fn connect(served: &Mutex<Served>, wanted: u64) -> io::Result<OwnedFd> {
+    let peer = {
+        let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(Some((peer, _))) = protocol::receive(&served.more) {
+            served.peers.add(peer);
+        }
+        served.peers.with_digest(wanted).cloned()
+    };
+    let unknown = || io::Error::other("the configuration has no such output");
+    destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
+}
+
+/// For the daemon: how outputs are connected by the connector.
 #[must_use]
-pub fn connecting(attacher: Connector) -> Box<destination::Connector> {
-    let attacher = Arc::new(attacher);
+pub fn connecting(connector: Connector) -> Box<destination::Connector> {
+    let connector = Arc::new(connector);
     Box::new(move |peer| {
-        Box::new(ByAttacher { attacher: Arc::clone(&attacher), peer: peer.clone() })
+        Box::new(ByConnector { connector: Arc::clone(&connector), peer: peer.clone() })
     })
 }
 
 /// Has one peer connected.
-struct ByAttacher {
-    attacher: Arc<Connector>,
+struct ByConnector {
+    connector: Arc<Connector>,
     peer: Peer,
 }
 
-impl destination::Connect for ByAttacher {
+impl destination::Connect for ByConnector {
     fn connect(&self) -> io::Result<Connected> {
-        let fd = self.attacher.connect(digest(&self.peer))?;
+        let fd = self.connector.connect(digest(&self.peer))?;
         Ok(Connected::from_fd(&self.peer, fd))
     }
 }
 
-/// Who is meant, in both processes, which are one program. Not a place in a list: those of the two could differ, and
+/// Who is meant, in all processes, which are one program. Not a place in a list: those of the two could differ, and
 /// events would go to somebody else.
 fn digest(peer: &Peer) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -182,7 +182,7 @@ impl<Out: Message, In: Message> Channel<Out, In> {
     }
 }
 
-fn set_nonblocking(socket: &OwnedFd) -> io::Result<()> {
+pub(super) fn set_nonblocking(socket: &OwnedFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())

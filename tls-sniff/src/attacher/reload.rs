@@ -64,7 +64,14 @@ pub(super) struct Reloader {
     asked_ring_len: u32,
     load: LoadOptions,
     maps: SharedMaps,
-    peers: Peers,
+}
+
+/// What a reload came to.
+pub(super) struct Reloaded {
+    /// The configuration's text, as a file.
+    pub(super) text: OwnedFd,
+    /// Its outputs that are sockets.
+    pub(super) peers: Peers,
 }
 
 impl Reloader {
@@ -76,21 +83,18 @@ impl Reloader {
         asked_ring_len: u32,
         load: LoadOptions,
         maps: SharedMaps,
-        peers: Peers,
     ) -> Self {
-        Self { reload, before: None, selection, attach, asked_ring_len, load, maps, peers }
+        Self { reload, before: None, selection, attach, asked_ring_len, load, maps }
     }
 
-    /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it. Returns the
-    /// configuration's text, as a file.
-    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<OwnedFd, Error> {
+    /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it.
+    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<Reloaded, Error> {
         let Reload { text: old, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
         let fresh = read(old)?;
         let load = self.loadable(&fresh)?;
         // What can fail comes before the swap.
         let told = file_of(&fresh.text)?;
         attacher.swap(load_beside(&load, &self.maps)?)?;
-        self.peers.add(&fresh.outputs);
         let load = std::mem::replace(&mut self.load, load);
         let log_level = log::level();
         log::set_level(fresh.log_level);
@@ -98,7 +102,7 @@ impl Reloader {
             let text = std::mem::replace(&mut reload.text, fresh.text);
             self.before = Some(Before { text, load, log_level });
         }
-        Ok(told)
+        Ok(Reloaded { text: told, peers: Peers::of(&fresh.outputs) })
     }
 
     /// Goes back to the configuration of before the last reload. Returns its text, as a file.

@@ -9,9 +9,11 @@
 use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use super::{
-    Options, Peers, Selection, connector, process,
+    Options, Selection,
+    peers::{Connecting, Peers},
+    process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
-    reload::Reloader,
+    reload::{Reloaded, Reloader},
 };
 use crate::{
     attach::Attacher,
@@ -58,20 +60,18 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
         asked_ring_len,
         load_options,
         programs.shared_maps()?,
-        options.peers.clone(),
     );
     let counters = programs.take_counters()?;
     let mut watch = Watch {
         daemon,
         selection: options.selection,
         reloader,
-        peers: options.peers,
-        connector: Some(connector),
+        connecting: Connecting::NotYet(connector),
         attacher: Attacher::new(programs, options.attach),
         named: BTreeMap::new(),
         refused: BTreeMap::new(),
     };
-    let lived = watch.live(&found, &mut interfaces, &counters).await;
+    let lived = watch.live(&found, &options.peers, &mut interfaces, &counters).await;
     watch.attacher.detach_all();
     if lived? == Next::Detach {
         daemon.send(&Report::Detached(read(&counters)), None).await.map_err(unheard)?;
@@ -153,9 +153,7 @@ struct Watch<'a> {
     daemon: &'a Daemon,
     selection: Selection,
     reloader: Reloader,
-    peers: Peers,
-    /// Until a thread has it.
-    connector: Option<OwnedFd>,
+    connecting: Connecting,
     attacher: Attacher,
     /// The names that the daemon knows.
     named: BTreeMap<u32, String>,
@@ -168,6 +166,7 @@ impl Watch<'_> {
     async fn live(
         &mut self,
         found: &[Interface],
+        peers: &Peers,
         interfaces: &mut Interfaces,
         counters: &KernelCounters,
     ) -> Result<Next, Error> {
@@ -193,7 +192,7 @@ impl Watch<'_> {
             what: "drop the attacher's capabilities",
             source: io::Error::other(error),
         })?;
-        self.serve_outputs()?;
+        self.serve_outputs(peers)?;
         self.tell(&Report::Watching).await?;
         loop {
             tokio::select! {
@@ -214,24 +213,20 @@ impl Watch<'_> {
         }
     }
 
-    /// Connects outputs from now on, on a thread, if there are any that are sockets.
-    fn serve_outputs(&mut self) -> Result<(), Error> {
-        if let Some(connect) = self.peers.serving()
-            && let Some(socket) = self.connector.take()
-        {
-            connector::serve(socket, connect)
-                .map_err(|source| Error::Process { what: "start a thread", source })?;
-        }
-        Ok(())
+    /// Has outputs connected from now on, if there are any that are sockets.
+    fn serve_outputs(&mut self, peers: &Peers) -> Result<(), Error> {
+        let serve = self.connecting.serve(peers);
+        serve.map_err(|source| Error::Process { what: "have outputs connected", source })
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
-        let mut reloaded = self.reloader.reload(&mut self.attacher);
-        if reloaded.is_ok()
-            && let Err(error) = self.serve_outputs()
-        {
-            reloaded = self.reloader.undo(&mut self.attacher).and(Err(error));
-        }
+        let reloaded = match self.reloader.reload(&mut self.attacher) {
+            Ok(Reloaded { text, peers }) => match self.serve_outputs(&peers) {
+                Ok(()) => Ok(text),
+                Err(error) => self.reloader.undo(&mut self.attacher).and(Err(error)),
+            },
+            Err(error) => Err(error),
+        };
         self.tell_reloaded(reloaded).await
     }
 

@@ -13,12 +13,11 @@
 //! All four are a thread's own, so there must be one thread when they are set. What the kernel lacks is said, and
 //! the rest is set.
 
-mod capabilities;
 mod landlock;
 mod seccomp;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +29,10 @@ use nix::{
 
 pub use self::landlock::{Landlock, available as landlock_available};
 pub use self::seccomp::available as seccomp_available;
+use crate::{
+    apart,
+    privilege::{self, StaysPrivileged},
+};
 
 /// What the process still has to do behind the sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,8 +109,8 @@ pub enum SandboxError {
     #[error("cannot tell how many threads run: {0}")]
     Task(#[source] io::Error),
     /// A capability stays.
-    #[error("cannot drop the capabilities: {0}")]
-    Capabilities(String),
+    #[error(transparent)]
+    Capabilities(#[from] StaysPrivileged),
     /// `prctl(PR_SET_NO_NEW_PRIVS)`
     #[error("cannot set no_new_privs: {0}")]
     NoNewPrivs(#[source] io::Error),
@@ -161,11 +164,11 @@ impl SandboxError {
 /// If threads run, a capability stays, a directory of the plan cannot be written in, or something is missing that is
 /// required.
 pub fn enter(plan: &Plan, strictness: Strictness) -> Result<Entered, SandboxError> {
-    let threads = fs::read_dir("/proc/self/task").map_err(SandboxError::Task)?.count();
+    let threads = apart::threads().map_err(SandboxError::Task)?;
     if threads != 1 {
         return Err(SandboxError::Threads { threads });
     }
-    capabilities::drop_all()?;
+    privilege::drop_all()?;
     prctl::set_no_new_privs().map_err(|errno| SandboxError::NoNewPrivs(errno.into()))?;
     for directory in &plan.directories {
         check_writable(directory)?;
@@ -211,6 +214,8 @@ fn check_writable(directory: &Path) -> Result<(), SandboxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -16,7 +16,10 @@ mod libpcap;
 pub mod program;
 pub mod translate;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use tls_sniff_common::{headers::LinkLayer, packet::CapturedPacket};
 
@@ -25,6 +28,7 @@ pub use self::{
     libpcap::LinkType,
     program::{Instruction, Program, ProgramError},
 };
+use crate::apart::{self, LOOKUP};
 
 /// The 4-byte address family before the IP header.
 const LOOPBACK_HEADER: usize = 4;
@@ -43,6 +47,15 @@ pub enum ExpressionError {
         /// What libpcap says.
         reason: String,
     },
+    /// The DNS says nothing.
+    #[error(
+        "the expression `{text}` cannot be used: in {} s no answer came about the names of its hosts",
+        LOOKUP.as_secs()
+    )]
+    Lookup {
+        /// The expression.
+        text: String,
+    },
     /// libpcap made something of it that is not run here.
     #[error("the expression `{text}` cannot be used: {source}")]
     Program {
@@ -60,6 +73,9 @@ impl ExpressionError {
         match self {
             Self::NoLibpcap(_) => {
                 "install libpcap0.8 (libpcap on other systems than Debian), or use the flags: --port, --host, --net"
+            }
+            Self::Lookup { .. } => {
+                "addresses in numbers need no name server; the systemd unit lets through those of IPAddressAllow= only"
             }
             Self::Refused { .. } => "`man pcap-filter` tells the language",
             Self::Program { source: ProgramError::NotInPacket { .. }, .. } => {
@@ -152,10 +168,26 @@ impl Expression {
 }
 
 fn compile(libpcap: &Libpcap, text: &str, link: LinkType) -> Result<Program, ExpressionError> {
-    let refused = |reason| ExpressionError::Refused { text: text.to_owned(), reason };
-    let instructions = libpcap.compile(text, link).map_err(refused)?;
+    let instructions = instructions(libpcap, text, link)?;
     Program::new(&instructions)
         .map_err(|source| ExpressionError::Program { text: text.to_owned(), source })
+}
+
+/// libpcap's part, which looks up the names of hosts: not by a process that has capabilities, since it parses what the
+/// DNS answers.
+fn instructions(
+    libpcap: &Libpcap,
+    text: &str,
+    link: LinkType,
+) -> Result<Vec<Instruction>, ExpressionError> {
+    let refused = |reason| ExpressionError::Refused { text: text.to_owned(), reason };
+    match apart::run(c"tls-expression", LOOKUP, || libpcap.compile(text, link)) {
+        Ok(compiled) => compiled.map_err(refused),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(ExpressionError::Lookup { text: text.to_owned() })
+        }
+        Err(error) => Err(refused(format!("the process that compiles it: {error}"))),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{TcpStream, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::net::{UnixDatagram, UnixStream},
@@ -17,6 +17,9 @@ use nix::{
         AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
     },
 };
+use serde::{Deserialize, Serialize};
+
+use crate::apart::{self, LOOKUP};
 
 /// How long each address of a TCP peer may take to accept.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,7 +32,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 const SILENCE: u32 = 300_000;
 
 /// Whom to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A stream socket.
     UnixStream(PathBuf),
@@ -57,7 +60,7 @@ pub enum Connected {
 
 /// Connects to one peer, again and again.
 pub trait Connect: Send {
-    /// Connects, with the timeouts that [`Peer::connect`] sets. A TCP peer may take seconds, and its name too.
+    /// Connects, with the timeouts that [`Peer::connect`] sets. A TCP peer may take seconds, and the lookup of its name too.
     ///
     /// # Errors
     ///
@@ -100,7 +103,7 @@ impl Connect for Peer {
             }
             Self::Tcp { host, port } => {
                 let mut last = io::Error::from(io::ErrorKind::NotFound);
-                for address in (host.as_str(), *port).to_socket_addrs()? {
+                for address in addresses(host, *port)? {
                     match TcpStream::connect_timeout(&address, PATIENCE) {
                         Ok(stream) => {
                             stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
@@ -115,6 +118,16 @@ impl Connect for Peer {
             }
         }
     }
+}
+
+/// Those of a host; looked up by a process without capabilities.
+fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let look_up = || match (host, port).to_socket_addrs() {
+        Ok(addresses) => Ok(addresses.collect()),
+        // What crosses over is words.
+        Err(error) => Err(error.to_string()),
+    };
+    apart::run(c"tls-lookup", LOOKUP, look_up)?.map_err(io::Error::other)
 }
 
 /// Connects without waiting: otherwise it would take for ever if somebody listens, but accepts nobody any more.
