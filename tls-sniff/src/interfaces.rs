@@ -1,19 +1,23 @@
 //! The interfaces of this network namespace, by rtnetlink: which there are, and when that changes.
 //!
 //! A change is only a reason to look again: the list is asked for anew and compared with what is
-//! attached, so that a notification that was lost, or came in another order, does no harm.
+//! attached, so that a notification that was lost, or came in another order, does no harm. A connection that ends is
+//! opened again.
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use rtnetlink::{
-    Handle, MulticastGroup,
-    packet_core::NetlinkMessage,
-    packet_route::{
-        RouteNetlinkMessage,
-        link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
-    },
-    sys::SocketAddr,
+    MulticastGroup,
+    packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
 };
 use tls_sniff_common::headers::LinkLayer;
+use tokio::time::{Instant, sleep_until};
+
+use crate::netlink::Netlink;
+
+/// How long a connection lives at least: to open one that ends at once is not to be all that is done.
+const LIFETIME: Duration = Duration::from_secs(5);
 
 /// An interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +47,9 @@ pub enum InterfaceError {
 
 /// A netlink connection that lists interfaces and tells when one changed.
 pub struct Interfaces {
-    handle: Handle,
-    changes:
-        futures_util::stream::BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    netlink: Netlink,
+    changes: BoxStream<'static, ()>,
+    opened: Instant,
 }
 
 impl Interfaces {
@@ -56,11 +60,9 @@ impl Interfaces {
     ///
     /// If there is no netlink socket to be had.
     pub fn open() -> Result<Self, InterfaceError> {
-        let (connection, handle, changes) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Tc])
-                .map_err(InterfaceError::Socket)?;
-        tokio::spawn(connection);
-        Ok(Self { handle, changes: changes.boxed() })
+        let (netlink, changes) = Netlink::open(&[MulticastGroup::Link, MulticastGroup::Tc])
+            .map_err(InterfaceError::Socket)?;
+        Ok(Self { netlink, changes, opened: Instant::now() })
     }
 
     /// All interfaces, in the order of their indices.
@@ -69,12 +71,10 @@ impl Interfaces {
     ///
     /// If the kernel refuses the list.
     pub async fn list(&self) -> Result<Vec<Interface>, InterfaceError> {
+        let request = self.netlink.handle().link().get().execute();
         let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
+            .netlink
+            .answer(request.try_collect())
             .await
             .map_err(|error| InterfaceError::List(Box::new(error)))?;
         let mut interfaces: Vec<_> = links.iter().filter_map(interface).collect();
@@ -82,19 +82,30 @@ impl Interfaces {
         Ok(interfaces)
     }
 
-    /// Waits until something about links or filters changed, and takes in all notices that are there.
+    /// Waits until something about links or filters changed, or may have while there was no connection, and takes in all
+    /// notices that are there. Nothing is lost if this is dropped while it waits.
     pub async fn changed(&mut self) {
-        if self.changes.next().await.is_none() {
-            // The connection ended: the list stays as it is.
-            std::future::pending::<()>().await;
+        while self.changes.next().await.is_none() {
+            sleep_until(self.opened + LIFETIME).await;
+            match Self::open() {
+                Ok(again) => {
+                    tracing::warn!("the netlink connection had ended; there is another one");
+                    *self = again;
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!("{error}; trying again in {} s", LIFETIME.as_secs());
+                    self.opened = Instant::now();
+                }
+            }
         }
         while let Some(Some(_)) = futures_util::FutureExt::now_or_never(self.changes.next()) {}
     }
 
-    /// The netlink handle, for requests of other modules.
+    /// The connection, for requests of other modules.
     #[must_use]
-    pub const fn handle(&self) -> &Handle {
-        &self.handle
+    pub const fn netlink(&self) -> &Netlink {
+        &self.netlink
     }
 }
 
@@ -137,5 +148,22 @@ fn link_layer(hardware: LinkLayerType) -> Result<LinkLayer, u16> {
         | LinkLayerType::Ipgre
         | LinkLayerType::Ip6gre => Ok(LinkLayer::RawIp),
         other => Err(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_opened_again() {
+        let mut interfaces = Interfaces::open().unwrap();
+        interfaces.netlink.end();
+        let ended = interfaces.list().await.unwrap_err();
+        assert!(matches!(ended, InterfaceError::List(_)), "{ended}");
+        // As the attacher waits: it hears the daemon in between.
+        while tokio::time::timeout(LIFETIME / 4, interfaces.changed()).await.is_err() {}
+        let found = interfaces.list().await.unwrap();
+        assert!(found.iter().any(|interface| interface.name == "lo"), "{found:?}");
     }
 }

@@ -8,7 +8,7 @@
 //!  sandbox       what is given up before the first byte is read
 //!  apart         processes without capabilities, for those that have some
 //!  doctor        what kernel, privileges and interfaces allow
-//!   load, attach the kernel programs           interfaces  which interfaces there are
+//!   load, attach the kernel programs           interfaces  which interfaces there are, by netlink
 //!   source       ring buffer | capture file ─► dedup ─► pipeline: session ─► observation ─► selection ─► sink
 //!                                                         reassembly: bytes in order    recorder: packets
 //!                                                         tls: what the bytes mean      metrics: handshakes
@@ -41,6 +41,7 @@ pub mod load;
 mod log;
 mod manual;
 pub mod metrics;
+pub mod netlink;
 pub mod notify;
 pub mod observation;
 pub mod offline;

@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, fmt};
 
 use tls_sniff_common::{flow::Hook, headers::LinkLayer};
 
-use crate::{interfaces::Interface, load::Programs};
+use crate::{interfaces::Interface, load::Programs, netlink::Netlink};
 
 /// Which hook sees ingress; egress is always TC's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Attacher {
     pub async fn attach(
         &mut self,
         interface: &Interface,
-        netlink: &rtnetlink::Handle,
+        netlink: &Netlink,
     ) -> Result<(), AttachError> {
         let link = interface.link.map_err(|hardware| AttachError::LinkLayer {
             interface: interface.name.clone(),
@@ -198,7 +198,7 @@ impl Attacher {
         &mut self,
         interface: &Interface,
         link: LinkLayer,
-        netlink: &rtnetlink::Handle,
+        netlink: &Netlink,
     ) -> Result<Vec<(Attachment, Method)>, AttachError> {
         let named = || interface.name.clone();
         if link != LinkLayer::Ethernet {
@@ -216,7 +216,7 @@ impl Attacher {
         interface: &Interface,
         link: LinkLayer,
         by_xdp: bool,
-        netlink: &rtnetlink::Handle,
+        netlink: &Netlink,
     ) -> Result<Vec<(Attachment, Method)>, AttachError> {
         let ingress = if by_xdp {
             self.attach_xdp(interface)?
@@ -238,7 +238,7 @@ impl Attacher {
         interface: &Interface,
         link: LinkLayer,
         hook: Hook,
-        netlink: &rtnetlink::Handle,
+        netlink: &Netlink,
     ) -> Result<(Attachment, Method), AttachError> {
         if self.options.tc != TcAttach::Clsact {
             let program = self.programs.tc(link, hook)?;
@@ -311,7 +311,7 @@ impl Attacher {
 
     /// Lets go of interfaces whose clsact filters somebody else removed, and returns their indices. Links
     /// cannot be removed that way.
-    pub async fn let_go_of_lost(&mut self, netlink: &rtnetlink::Handle) -> Vec<u32> {
+    pub async fn let_go_of_lost(&mut self, netlink: &Netlink) -> Vec<u32> {
         let Some(guard) = &mut self.guard else { return Vec::new() };
         let mut lost = Vec::new();
         for (index, watched) in &self.watched {

@@ -5,15 +5,15 @@
 use std::{fmt, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    Handle,
-    packet_route::{
-        address::{AddressAttribute, AddressMessage},
-        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-    },
+use rtnetlink::packet_route::{
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 
-use crate::interfaces::{Interface, InterfaceError};
+use crate::{
+    interfaces::{Interface, InterfaceError},
+    netlink::Netlink,
+};
 
 /// What an interface is used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,15 +47,17 @@ impl fmt::Display for Use {
 /// If the kernel does not tell.
 pub(super) async fn in_use(
     interface: &Interface,
-    netlink: &Handle,
+    netlink: &Netlink,
 ) -> Result<Option<Use>, InterfaceError> {
     let refused = |error| InterfaceError::List(Box::new(error));
-    let links: Vec<LinkMessage> =
-        netlink.link().get().execute().try_collect().await.map_err(refused)?;
+    let links: Vec<LinkMessage> = netlink
+        .answer(netlink.handle().link().get().execute().try_collect())
+        .await
+        .map_err(refused)?;
     let used = links.iter().find_map(|link| use_by_link(interface.index, link, &links));
-    let of_interface = netlink.address().get().set_link_index_filter(interface.index);
+    let of_interface = netlink.handle().address().get().set_link_index_filter(interface.index);
     let addresses: Vec<AddressMessage> =
-        of_interface.execute().try_collect().await.map_err(refused)?;
+        netlink.answer(of_interface.execute().try_collect()).await.map_err(refused)?;
     let is_promiscuous = links.iter().any(|link| {
         link.header.index == interface.index
             && link.attributes.iter().any(|it| matches!(it, LinkAttribute::Promiscuity(1..)))

@@ -113,7 +113,7 @@ fn become_attacher(before: &SigSet, socket: OwnedFd, connector: OwnedFd, options
         tracing::debug!("the attacher process has what the daemon has open: {error}");
     }
     let lived = process::become_attacher(before).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(watch::run(socket, connector, options))
     });
     match lived {

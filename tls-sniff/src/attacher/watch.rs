@@ -278,7 +278,7 @@ impl Watch<'_> {
         self.tell_names(wanted()).await?;
         let mut reasons = Vec::new();
         for interface in wanted() {
-            match self.attacher.attach(interface, interfaces.handle()).await {
+            match self.attacher.attach(interface, interfaces.netlink()).await {
                 Ok(()) => {}
                 Err(error) if selection == Selection::Any => {
                     reasons.push(error.to_string());
@@ -318,7 +318,7 @@ impl Watch<'_> {
         for index in gone {
             self.forget(index).await?;
         }
-        let lost = self.attacher.let_go_of_lost(interfaces.handle()).await;
+        let lost = self.attacher.let_go_of_lost(interfaces.netlink()).await;
         for interface in &found {
             if self.attacher.watches(interface.index) {
                 self.attacher.rename(interface);
@@ -344,7 +344,7 @@ impl Watch<'_> {
         interfaces: &Interfaces,
     ) -> Result<(), Error> {
         self.tell_names(std::iter::once(interface)).await?;
-        match self.attacher.attach(interface, interfaces.handle()).await {
+        match self.attacher.attach(interface, interfaces.netlink()).await {
             Ok(()) => drop(self.refused.remove(&interface.index)),
             // It may have gone between the list and the attempt.
             Err(error) => {

@@ -3,10 +3,7 @@
 use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
 use futures_util::TryStreamExt as _;
 use nix::libc;
-use rtnetlink::{
-    Handle,
-    packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption},
-};
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 use tls_sniff_common::headers::LinkLayer;
 
 use super::{
@@ -15,10 +12,10 @@ use super::{
     netdev::xdp_features,
     report::{Finding, Level},
 };
-use crate::interfaces::Interface;
+use crate::{interfaces::Interface, netlink::Netlink};
 
 /// All that is to be said of `interface`.
-pub(super) async fn examine(interface: &Interface, netlink: &Handle) -> Vec<Finding> {
+pub(super) async fn examine(interface: &Interface, netlink: &Netlink) -> Vec<Finding> {
     let mut findings = vec![link(interface)];
     if let Ok(link) = interface.link {
         findings.push(tcx(interface));
@@ -86,13 +83,13 @@ fn no_tcx(errno: Option<i32>) -> Finding {
 }
 
 /// Filters of others on the qdisc that clsact and ingress share.
-async fn tc_filters(interface: &Interface, netlink: &Handle) -> Option<Finding> {
+async fn tc_filters(interface: &Interface, netlink: &Netlink) -> Option<Finding> {
     let index = i32::try_from(interface.index).ok()?;
     let mut names = Vec::new();
     for egress in [false, true] {
-        let request = netlink.traffic_filter(index).get();
+        let request = netlink.handle().traffic_filter(index).get();
         let request = if egress { request.egress() } else { request.ingress() };
-        let filters: Vec<TcMessage> = request.execute().try_collect().await.ok()?;
+        let filters: Vec<TcMessage> = netlink.answer(request.execute().try_collect()).await.ok()?;
         // A dump lists each priority once without a handle before its filters.
         let filters = filters.iter().filter(|filter| u32::from(filter.header.handle) != 0);
         names.extend(filters.map(filter_name));

@@ -37,7 +37,7 @@ pub async fn examine(options: &DoctorOptions) -> Result<Report, Error> {
     let mut watchable = false;
     for interface in found.iter().filter(|interface| options.selection.wants(interface)) {
         watchable |= interface.link.is_ok();
-        findings.extend(interface::examine(interface, interfaces.handle()).await);
+        findings.extend(interface::examine(interface, interfaces.netlink()).await);
     }
     findings.extend(missing(&options.selection, &found).into_iter().map(|name| {
         Finding::new("interface", Level::Problem, "there is no interface of this name")

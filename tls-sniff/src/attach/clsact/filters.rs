@@ -3,7 +3,6 @@
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use nix::libc;
 use rtnetlink::{
-    Handle,
     packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
@@ -14,17 +13,18 @@ use rtnetlink::{
 };
 
 use super::OwnerHandle;
-use crate::{attach::AttachError, interfaces::Interface, load::PROGRAM_PREFIX};
+use crate::{attach::AttachError, interfaces::Interface, load::PROGRAM_PREFIX, netlink::Netlink};
 
 /// What is at the place of the clsact qdisc must be one: at an `ingress` qdisc a filter for egress is
 /// taken for one of ingress.
 pub(super) async fn expect_clsact(
     interface: &Interface,
-    netlink: &Handle,
+    netlink: &Netlink,
 ) -> Result<(), AttachError> {
     let index = i32::try_from(interface.index).unwrap_or(i32::MAX);
+    let request = netlink.handle().qdisc().get().index(index);
     let qdiscs: Vec<TcMessage> =
-        netlink.qdisc().get().index(index).execute().try_collect().await.map_err(|source| {
+        netlink.answer(request.execute().try_collect()).await.map_err(|source| {
             AttachError::Filters { interface: interface.name.clone(), source: Box::new(source) }
         })?;
     let kind = qdiscs
@@ -47,7 +47,7 @@ pub(super) async fn expect_clsact(
 /// Removes filters of a tls-sniff that was killed together with its guard.
 pub(super) async fn remove_leftovers(
     interface: &Interface,
-    netlink: &Handle,
+    netlink: &Netlink,
 ) -> Result<(), AttachError> {
     let refused = |source: rtnetlink::Error| AttachError::Filters {
         interface: interface.name.clone(),
@@ -77,21 +77,24 @@ impl Filter {
         ours.then(|| OwnerHandle(self.header.handle.into()))
     }
 
-    async fn remove(&self, netlink: &Handle) -> Result<(), rtnetlink::Error> {
+    async fn remove(&self, netlink: &Netlink) -> Result<(), rtnetlink::Error> {
         let mut message = TcMessage::default();
         message.header = self.header.clone();
         message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        let mut answers = netlink.clone().request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload
-                && !gone(error.raw_code())
-            {
-                return Err(rtnetlink::Error::NetlinkError(error));
+        let mut answers = netlink.handle().clone().request(request)?;
+        let confirmed = async {
+            while let Some(answer) = answers.next().await {
+                if let NetlinkPayload::Error(error) = answer.payload
+                    && !gone(error.raw_code())
+                {
+                    return Err(rtnetlink::Error::NetlinkError(error));
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        netlink.answer(confirmed).await
     }
 }
 
@@ -102,15 +105,15 @@ const fn gone(code: i32) -> bool {
 
 /// The filters on both sides of an interface's clsact qdisc.
 pub(super) async fn filters(
-    netlink: &Handle,
+    netlink: &Netlink,
     interface: u32,
 ) -> Result<Vec<Filter>, rtnetlink::Error> {
     let index = i32::try_from(interface).unwrap_or(i32::MAX);
     let mut filters = Vec::new();
     for egress in [false, true] {
-        let request = netlink.traffic_filter(index).get();
+        let request = netlink.handle().traffic_filter(index).get();
         let request = if egress { request.egress() } else { request.ingress() };
-        let messages: Vec<TcMessage> = request.execute().try_collect().await?;
+        let messages: Vec<TcMessage> = netlink.answer(request.execute().try_collect()).await?;
         filters.extend(messages.into_iter().map(|message| Filter {
             program: message.attributes.iter().find_map(program_name),
             header: message.header,
@@ -131,7 +134,7 @@ fn program_name(attribute: &TcAttribute) -> Option<String> {
 
 /// Removes an owner's filters from an interface. One that is gone took its filters with it.
 pub(super) async fn clean(
-    netlink: &Handle,
+    netlink: &Netlink,
     index: u32,
     created: bool,
     owner: OwnerHandle,
@@ -143,7 +146,7 @@ pub(super) async fn clean(
 }
 
 async fn clean_one(
-    netlink: &Handle,
+    netlink: &Netlink,
     index: u32,
     created: bool,
     owner: OwnerHandle,
@@ -155,11 +158,11 @@ async fn clean_one(
     }
     // The qdisc was put there for these filters; if others have come to use it, it stays.
     if created && filters(netlink, index).await?.is_empty() {
-        let mut request = netlink.qdisc().del(i32::try_from(index).unwrap_or(i32::MAX));
+        let mut request = netlink.handle().qdisc().del(i32::try_from(index).unwrap_or(i32::MAX));
         let header = &mut request.message_mut().header;
         header.parent = TcHandle::from(CLSACT);
         header.handle = TcHandle::from(CLSACT & 0xffff_0000);
-        request.execute().await?;
+        netlink.answer(request.execute()).await?;
     }
     Ok(())
 }

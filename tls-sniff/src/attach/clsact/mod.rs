@@ -40,10 +40,9 @@ use nix::{
         signal::{SigSet, Signal},
     },
 };
-use rtnetlink::Handle;
 
 use super::AttachError;
-use crate::{descriptors::close_others, interfaces::Interface, privilege};
+use crate::{descriptors::close_others, interfaces::Interface, netlink::Netlink, privilege};
 use filters::{clean, expect_clsact, filters, remove_leftovers};
 pub use owner::OwnerHandle;
 
@@ -89,7 +88,7 @@ impl Guard {
     pub(super) async fn prepare(
         &mut self,
         interface: &Interface,
-        netlink: &Handle,
+        netlink: &Netlink,
     ) -> Result<(), AttachError> {
         if self.prepared.contains_key(&interface.index) {
             return Ok(());
@@ -159,13 +158,13 @@ impl Guard {
 
     /// How many filters of this process are on an interface; `None` if that could not be learnt, as when
     /// a change interrupts the dump.
-    pub(super) async fn count(&self, index: u32, netlink: &Handle) -> Option<usize> {
+    pub(super) async fn count(&self, index: u32, netlink: &Netlink) -> Option<usize> {
         let filters = filters(netlink, index).await.ok()?;
         Some(filters.iter().filter(|filter| filter.owner() == Some(self.owner)).count())
     }
 
     /// Removes this process's filters from one interface, where attaching was not done to its end.
-    pub(super) async fn undo(&mut self, index: u32, netlink: &Handle) {
+    pub(super) async fn undo(&mut self, index: u32, netlink: &Netlink) {
         if let Err(error) = clean(netlink, index, false, self.owner).await {
             tracing::debug!("interface {index}: {error}");
         }
@@ -268,10 +267,9 @@ fn confine() -> io::Result<()> {
 
 /// Removes an owner's filters, and the qdiscs that were created for them, from all interfaces.
 fn clean_all(prepared: &Prepared, owner: OwnerHandle) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (connection, netlink, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
+        let (netlink, _changes) = Netlink::open(&[])?;
         let mut failed = None;
         for (index, created) in prepared {
             let mut cleaned = clean(&netlink, *index, *created, owner).await;
