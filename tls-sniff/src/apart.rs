@@ -1,16 +1,16 @@
 //! Processes without capabilities, for what a process that has some is not to do itself: parse what others send.
 //!
 //! ```text
-//!  this process, one thread ─ fork ─► no capability, no_new_privs, no file but `kept` ─► work ─► _exit
-//!         ▲                                                                               │
-//!         └──────────────────────────── JSON, through a pipe ◄────────────────────────────┘   ([`run`])
+//!  this process, one thread ─ fork ─► no capability, no_new_privs, no file but `kept`, helper's sandbox ─► work ─► _exit
+//!         ▲                                                                                                 │
+//!         └──────────────────────────── JSON, through a pipe ◄──────────────────────────────────────────────┘  ([`run`])
 //! ```
 //!
 //! A fork and no exec: the work is a closure, and has what it needs in memory.
 
 use std::{
     ffi::CStr,
-    fs, io,
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -24,19 +24,16 @@ use nix::{
     sys::{
         prctl,
         signal::{Signal, kill},
-        wait::waitpid,
+        wait::{WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, pipe2, read, write},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{descriptors::close_others, privilege};
+use crate::{descriptors::close_others, privilege, sandbox};
 
-/// How long the lookup of a name may take: resolv.conf(5) has 5 seconds for each of two attempts.
-pub(crate) const LOOKUP: Duration = Duration::from_secs(10);
-
-/// The longest answer that is read, in bytes: a classic BPF program has at most 4,096 instructions.
-const MAX_ANSWER: usize = 1 << 20;
+/// The longest answer that is read, in bytes: that of libpcap for a list of some ten thousand networks.
+const MAX_ANSWER: usize = 4 << 20;
 
 /// What `work` comes to, done by another process if this one has a capability, for which it then waits as long as
 /// `patience`. Here while there are several threads, of which the child of a fork would have one: a run has its
@@ -50,21 +47,14 @@ pub(crate) fn run<T: Serialize + DeserializeOwned>(
     patience: Duration,
     work: impl FnOnce() -> T,
 ) -> io::Result<T> {
-    let alone = threads().is_ok_and(|threads| threads == 1);
+    // If /proc does not tell, it is to be as in a run.
+    let alone = privilege::threads().map_or(true, |threads| threads == 1);
     if privilege::has_any() && alone { ask(name, patience, work) } else { Ok(work()) }
 }
 
-/// How many threads this process has.
-///
-/// # Errors
-///
-/// If /proc does not tell.
-pub(crate) fn threads() -> io::Result<usize> {
-    Ok(fs::read_dir("/proc/self/task")?.count())
-}
-
 /// Starts a process with this name (of which the kernel keeps 15 bytes) that does `work`, has `kept` and stdin, stdout
-/// and stderr open, and ends with what `work` returns. Somebody has to wait for its end.
+/// and stderr open, and ends when `work` returns. `work` is told whether all else was given up, and must not do what it
+/// is for if not. Somebody has to wait for the end of the process.
 ///
 /// # Errors
 ///
@@ -73,25 +63,18 @@ pub(crate) fn threads() -> io::Result<usize> {
 pub(crate) fn start(
     name: &'static CStr,
     kept: &[BorrowedFd<'_>],
-    work: impl FnOnce() -> io::Result<()>,
+    work: impl FnOnce(io::Result<()>) -> io::Result<()>,
 ) -> io::Result<Pid> {
     // SAFETY: of threads there is one, or none holds a lock that `work` needs: that of the allocator is the C library's
     // to see to.
     if let ForkResult::Parent { child } = unsafe { fork() }? {
         return Ok(child);
     }
-    let lived = catch_unwind(AssertUnwindSafe(|| {
-        prctl::set_name(name)?;
-        privilege::drop_all().map_err(io::Error::other)?;
-        prctl::set_no_new_privs()?;
-        // SAFETY: their owners are in frames that the child never comes back to.
-        unsafe { close_others(kept) }?;
-        work()
-    }));
+    let lived = catch_unwind(AssertUnwindSafe(|| work(confine(name, kept))));
     let code = match lived {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            tracing::debug!("{}: {error}", name.to_string_lossy());
+            tracing::error!("the process {}: {error}", name.to_string_lossy());
             1
         }
         // It has said so itself.
@@ -101,6 +84,17 @@ pub(crate) fn start(
     unsafe { libc::_exit(code) }
 }
 
+#[expect(unsafe_code, reason = "it closes what the parent has open")]
+fn confine(name: &'static CStr, kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    prctl::set_name(name)?;
+    privilege::drop_all().map_err(io::Error::other)?;
+    prctl::set_no_new_privs()?;
+    // SAFETY: their owners are in frames that the child never comes back to.
+    unsafe { close_others(kept) }?;
+    sandbox::enter_helper();
+    Ok(())
+}
+
 fn ask<T: Serialize + DeserializeOwned>(
     name: &'static CStr,
     patience: Duration,
@@ -108,20 +102,35 @@ fn ask<T: Serialize + DeserializeOwned>(
 ) -> io::Result<T> {
     let deadline = Instant::now() + patience;
     let (answer, its_answer) = pipe2(OFlag::O_CLOEXEC)?;
-    let child = start(name, &[its_answer.as_fd()], || {
+    let child = start(name, &[its_answer.as_fd()], |confined| {
         // Nobody waits for it any more.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        let answer = serde_json::to_vec(&work())?;
-        write_all(&its_answer, &answer)
+        let answer = confined.map(|()| work()).map_err(|error| error.to_string());
+        write_all(&its_answer, &serde_json::to_vec(&answer)?)
     })?;
     drop(its_answer);
     let answered = read_until(&answer, deadline);
-    if answered.is_err() {
-        // It can have ended by itself.
-        let _ended = kill(child, Signal::SIGKILL);
+    // It has ended, is about to, or is to: it is not waited for that it likes to.
+    let _ended = kill(child, Signal::SIGKILL);
+    let ended = loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            ended => break ended?,
+        }
+    };
+    let answered = answered?;
+    if answered.is_empty() {
+        return Err(io::Error::other(without_answer(ended)));
     }
-    while waitpid(child, None) == Err(Errno::EINTR) {}
-    Ok(serde_json::from_slice(&answered?)?)
+    serde_json::from_slice::<Result<T, String>>(&answered)?.map_err(io::Error::other)
+}
+
+/// How it ended, in words.
+fn without_answer(ended: WaitStatus) -> String {
+    match ended {
+        WaitStatus::Signaled(_, signal, _) => format!("it was ended by {signal}"),
+        _ => "it ended without an answer".to_owned(),
+    }
 }
 
 fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
@@ -167,13 +176,13 @@ mod tests {
 
     #[test]
     fn the_other_process_has_no_capabilities_and_no_files() {
-        let file = fs::File::open("/dev/zero").unwrap();
+        let file = std::fs::File::open("/dev/zero").unwrap();
         let (process, status, files) = ask(c"apart-test", SOON, || {
-            let status = fs::read_to_string("/proc/self/status").unwrap();
-            let is_zero = |fd: fs::DirEntry| {
-                fs::read_link(fd.path()).is_ok_and(|path| path.ends_with("zero"))
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let is_zero = |fd: std::fs::DirEntry| {
+                std::fs::read_link(fd.path()).is_ok_and(|path| path.ends_with("zero"))
             };
-            let files = fs::read_dir("/proc/self/fd")
+            let files = std::fs::read_dir("/proc/self/fd")
                 .unwrap()
                 .flatten()
                 .filter_map(|fd| is_zero(fd).then_some(()));
@@ -203,13 +212,45 @@ mod tests {
 
     #[test]
     fn one_that_panics_is_an_error() {
-        ask(c"apart-test", SOON, || -> u32 { panic!("the test's own panic") }).unwrap_err();
+        let error = ask(c"apart-test", SOON, || -> u32 { panic!("the test's own panic") });
+        let error = error.unwrap_err().to_string();
+        // As seen at the end of the pipe, before it has come to its own end.
+        assert!(error.starts_with("it ended without") || error.ends_with("SIGKILL"), "{error}");
+    }
+
+    #[test]
+    fn one_that_stays_is_ended_when_it_has_answered() {
+        let asked = Instant::now();
+        let stays = || {
+            std::thread::spawn(|| std::thread::sleep(2 * SOON));
+            "an answer".to_owned()
+        };
+        assert_eq!(ask(c"apart-test", SOON, stays).unwrap(), "an answer");
+        assert!(asked.elapsed() < SOON);
+    }
+
+    #[test]
+    fn it_changes_no_file_and_starts_no_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "before").unwrap();
+        let (read, wrote, started, signalled) = ask(c"apart-test", SOON, || {
+            let read = std::fs::read_to_string(&file).unwrap();
+            let started = std::process::Command::new("true").status().is_ok();
+            let signalled = kill(Pid::parent(), None).is_ok();
+            (read, std::fs::write(&file, "behind").is_ok(), started, signalled)
+        })
+        .unwrap();
+        assert_eq!((read.as_str(), started, signalled), ("before", false, false));
+        // Landlock is not in every kernel.
+        let restricted = matches!(sandbox::landlock_available(), sandbox::Landlock::Abi(_));
+        assert_eq!(wrote, !restricted);
     }
 
     #[test]
     fn a_long_answer_comes_whole_and_a_longer_one_does_not() {
-        let long = ask(c"apart-test", SOON, || "x".repeat(MAX_ANSWER - 2)).unwrap();
-        assert_eq!(long.len(), MAX_ANSWER - 2);
+        let long = ask(c"apart-test", SOON, || "x".repeat(MAX_ANSWER - 16)).unwrap();
+        assert_eq!(long.len(), MAX_ANSWER - 16);
         ask(c"apart-test", SOON, || "x".repeat(MAX_ANSWER)).unwrap_err();
     }
 

@@ -10,7 +10,7 @@ mod metrics;
 mod output;
 mod sandbox;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_complete::Shell;
@@ -28,7 +28,11 @@ use self::{
 use crate::{
     attach::{AttachOptions, IngressHook, Order, OwnerHandle, Tap, TcAttach, XdpAttach},
     error::Error,
-    filter::{PacketFilter, expression::Expression, handshake::HandshakeFilter},
+    filter::{
+        PacketFilter,
+        expression::{Expression, LinkType},
+        handshake::HandshakeFilter,
+    },
     observation::EventKind,
     sink::{Form, json::Profile, open::OutputOptions},
 };
@@ -295,14 +299,22 @@ impl Cli {
         self.handshakes.filter()
     }
 
-    /// The expression, if there is one.
+    /// The expression, if there is one, which may take as long as `patience`.
     ///
     /// # Errors
     ///
-    /// If libpcap is missing or does not take it.
-    pub(crate) fn expression(&self) -> Result<Option<Expression>, Error> {
+    /// If libpcap is missing, does not take it or takes longer.
+    pub(crate) fn expression(&self, patience: Duration) -> Result<Option<Expression>, Error> {
         let text = self.filters.expression();
-        Ok(if text.is_empty() { None } else { Some(Expression::new(&text)?) })
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let links: &[_] = match self.read {
+            // Files of others are rare.
+            Some(_) => &[LinkType::Ethernet],
+            None => &[LinkType::Ethernet, LinkType::RawIp],
+        };
+        Ok(Some(Expression::apart(&text, links, patience)?))
     }
 
     /// What is written to stdout, on a terminal or not.

@@ -1,7 +1,7 @@
 //! What a process inherits and is not to have: the caller's file descriptors, and those of another process of this run.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsRawFd as _, BorrowedFd, RawFd},
 };
 
@@ -11,7 +11,7 @@ use nix::libc;
 ///
 /// # Errors
 ///
-/// If the kernel refuses (`close_range` came with Linux 5.9).
+/// If the kernel refuses, and there is no /proc.
 ///
 /// # Safety
 ///
@@ -35,6 +35,19 @@ fn close(first: RawFd, last: RawFd) -> io::Result<()> {
     // SAFETY: it touches no memory; who owns what is closed is `close_others`'s to know.
     match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        // A service manager or container runtime that filters system calls may be older than it (5.9).
+        _ => close_each(first, last),
     }
+}
+
+#[expect(unsafe_code, reason = "the descriptors have owners, of whom this knows nothing")]
+fn close_each(first: RawFd, last: RawFd) -> io::Result<()> {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<RawFd>().ok();
+    // Its own is among them, and closed by then.
+    let open: Vec<_> = fs::read_dir("/proc/self/fd")?.flatten().filter_map(number).collect();
+    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
 }

@@ -146,7 +146,7 @@ impl Error {
             Self::Config(error) => error.is_wrong_usage(),
             Self::Write(error) => error.is_wrong_usage(),
             Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
-            Self::Expression(error) => !matches!(error, ExpressionError::NoLibpcap(_)),
+            Self::Expression(error) => error.is_wrong_usage(),
             _ => false,
         }
     }

@@ -1,5 +1,7 @@
 //! What live capture needs of the process, checked before the kernel says only EPERM.
 
+use std::{fs, io};
+
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 
 /// The capabilities that are missing, in the kernel's words.
@@ -55,6 +57,15 @@ pub struct StaysPrivileged(String);
 pub(crate) fn has_any() -> bool {
     // Where the set cannot be read, it has.
     caps::read(None, CapSet::Permitted).map_or(true, |permitted| !permitted.is_empty())
+}
+
+/// How many threads this process has.
+///
+/// # Errors
+///
+/// If /proc does not tell.
+pub(crate) fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
 /// Drops all capabilities of this thread, and looks whether they are gone. The bounding set only where CAP_SETPCAP

@@ -76,7 +76,7 @@ fn ports(path: &Path) -> Result<Vec<u64>> {
 }
 
 /// stdout, a file in another form, and a socket tell the same. logrotate renames the file meanwhile, and the reader of the
-/// socket comes late, goes, and comes back: behind the sandbox, where the attacher connects.
+/// socket comes late, goes, and comes back: behind the sandbox, where the connector connects.
 pub(crate) fn agree() -> Result<()> {
     let pair = VethPair::new()?;
     let dir = tempfile::tempdir()?;

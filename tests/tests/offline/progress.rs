@@ -26,8 +26,8 @@ pub(crate) fn bar() -> Result<()> {
     std::fs::write(&file, pcap(link_type::RAW_IP, frames))?;
     let (binary, file) = (binary()?, file.display().to_string());
     let read = format!("{} -r {file} --payload-len 1400.. --count {}", binary.display(), count - 1);
-    // A reader that lets it wait for more than a second.
-    let slow = format!("{read} --format json | (sleep 2; cat > /dev/null)");
+    // A reader that lets it wait for more than a second, also on a busy machine.
+    let slow = format!("{read} --format json | (sleep 4; cat > /dev/null)");
     let on_terminal = |line: &str| {
         let mut script = command("script");
         let line = format!("stty cols 100; {line}");

@@ -29,6 +29,9 @@ pub type Connect = Box<dyn Fn(u64) -> io::Result<OwnedFd> + Send + Sync>;
 /// Attempts at one time. More are refused, and made again later as any that fail.
 const MOST_ATTEMPTS: usize = 16;
 
+/// What is said when it has ended.
+pub(super) const ENDED: &str = "the process that connects outputs has ended, so that none is connected again: restart tls-sniff";
+
 /// An output that is to be connected.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Wanted {
@@ -85,7 +88,7 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// If it cannot be connected, or the attacher has ended.
+    /// If it cannot be connected, or the connector has ended.
     pub fn connect(&self, output: u64) -> io::Result<OwnedFd> {
         let request = self.next_request();
         protocol::send(&self.socket, &Wanted { request, output }, None).map_err(|error| {
@@ -115,9 +118,7 @@ impl Connector {
     /// It has ended, which an output does not say: for that it is one more attempt in vain.
     fn ended(&self) -> io::Error {
         self.end_is_said.call_once(|| {
-            tracing::error!(
-                "the process that connects outputs has ended, so that none is connected again: restart tls-sniff"
-            );
+            tracing::error!("{ENDED}");
         });
         io::ErrorKind::BrokenPipe.into()
     }

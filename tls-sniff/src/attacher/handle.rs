@@ -37,7 +37,7 @@ impl Forked {
         Self { socket, connector, child: Child { id: child, patience: PATIENCE } }
     }
 
-    /// The two ways to talk to it. Must run inside a tokio runtime.
+    /// The ways to talk to it and to its connector. Must run inside a tokio runtime.
     ///
     /// # Errors
     ///

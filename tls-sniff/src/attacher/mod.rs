@@ -67,7 +67,7 @@ pub struct Options {
     pub load: LoadOptions,
     /// Reads the configuration again; `None` if there is none.
     pub reload: Option<Reload>,
-    /// The outputs that are sockets: it connects them anew.
+    /// The outputs that are sockets: its connector connects them anew.
     pub peers: Peers,
 }
 

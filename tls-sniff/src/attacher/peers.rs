@@ -86,7 +86,10 @@ impl Connecting {
             Self::By { connector, known } => {
                 for peer in &peers.0 {
                     if !known.0.contains(peer) {
-                        protocol::send(connector, peer, None)?;
+                        protocol::send(connector, peer, None).map_err(|error| {
+                            let ended = error.kind() == io::ErrorKind::BrokenPipe;
+                            if ended { io::Error::other(connector::ENDED) } else { error }
+                        })?;
                         known.add(peer.clone());
                     }
                 }
@@ -101,7 +104,8 @@ fn start(socket: &OwnedFd, peers: &Peers) -> io::Result<OwnedFd> {
     let (more, its_more) = protocol::pair()?;
     protocol::set_nonblocking(&more)?;
     protocol::set_nonblocking(&its_more)?;
-    apart::start(NAME, &[socket.as_fd(), its_more.as_fd()], || {
+    apart::start(NAME, &[socket.as_fd(), its_more.as_fd()], |confined| {
+        confined?;
         // What the two own is closed by the end of the process.
         let socket = socket.try_clone()?;
         let served = Mutex::new(Served { peers: peers.clone(), more: its_more.try_clone()? });
@@ -120,13 +124,26 @@ struct Served {
 fn connect(served: &Mutex<Served>, wanted: u64) -> io::Result<OwnedFd> {
     let peer = {
         let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok(Some((peer, _))) = protocol::receive(&served.more) {
+        while let Some((peer, _)) = next(&served.more) {
             served.peers.add(peer);
         }
         served.peers.with_digest(wanted).cloned()
     };
     let unknown = || io::Error::other("the configuration has no such output");
     destination::Connect::connect(&peer.ok_or_else(unknown)?).map(Connected::into_fd)
+}
+
+/// The next one, if it is there already.
+fn next(more: &OwnedFd) -> Option<(Peer, Option<OwnedFd>)> {
+    loop {
+        match protocol::receive(more) {
+            Ok(next) => return next,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            // One that is too long for a message is no peer either: those behind it are.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// For the daemon: how outputs are connected by the connector.

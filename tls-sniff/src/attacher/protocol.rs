@@ -1,4 +1,4 @@
-//! What the two processes say to each other: JSON, one message a datagram, over a pair of SEQPACKET sockets.
+//! What the processes say to each other: JSON, one message a datagram, over pairs of SEQPACKET sockets.
 //!
 //! The attacher believes no size and no word of the daemon, which reads bytes of the network: a message is at most
 //! `MAX_REQUEST` bytes and one of [`Request`]'s few words, or else the attacher ends.

@@ -1,11 +1,17 @@
 //! What the options ask for together, checked as far as that needs no privileges.
 
+use std::time::Duration;
+
 use super::Cli;
 use crate::{
     error::Error,
     filter::{PacketFilter, explain::Explanation, expression::Expression},
     sink::{capture::CaptureOptions, open::OutputOptions},
 };
+
+/// How long an expression may take before anything runs: libpcap takes long for long lists, and name servers that do not
+/// answer for names.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a run, and `check-config`, make of the options.
 pub(crate) struct Asked {
@@ -27,7 +33,7 @@ impl Asked {
         let outputs = cli.outputs(terminal);
         let filter = cli.filter()?;
         let (handshakes, events) = (cli.handshakes(), cli.events());
-        let expression = cli.expression()?;
+        let expression = cli.expression(PATIENCE)?;
         let explanation = Explanation {
             expression: expression.as_ref().map(Expression::text),
             filter: &filter,

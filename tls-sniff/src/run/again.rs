@@ -12,6 +12,10 @@ use crate::{
     daemon,
 };
 
+/// How long an expression may take: less than the daemon waits for the attacher when it is to end, since that hears
+/// nothing meanwhile ([`attacher::PATIENCE`]). Names that have no name server that answers take as long as that.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// For the attacher, which reads the file: interfaces, hooks, programs, connections.
 pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Reload {
     let read = move |old: &str| {
@@ -20,7 +24,7 @@ pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Re
         Ok(attacher::Fresh {
             selection: Selection::of(&cli.interface),
             attach: cli.attach_options(),
-            load: load_options(&cli, cli.filter()?, cli.expression()?),
+            load: load_options(&cli, cli.filter()?, cli.expression(PATIENCE)?),
             outputs: cli.outputs(false),
             log_level: cli.log_level(),
             text,

@@ -2,8 +2,8 @@
 
 use ::landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
-    PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetError, RulesetStatus, Scope, make_bitflags,
+    PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
 use super::{Part, Plan, SandboxError};
@@ -87,6 +87,21 @@ pub(super) fn restrict(plan: &Plan) -> Result<Part, SandboxError> {
         }
         (None, RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced) => Part::InForce,
     })
+}
+
+/// Takes from this thread to change files and to start programs.
+pub(super) fn restrict_helper() -> Result<(), String> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_write(NEWEST) | AccessFs::Execute)
+        .and_then(|ruleset| ruleset.scope(Scope::Signal))
+        .and_then(Ruleset::create);
+    match ruleset.and_then(RulesetCreated::restrict_self) {
+        Ok(RestrictionStatus { landlock, .. }) => {
+            Landlock::from(landlock).lack().map_or(Ok(()), |lack| Err(lack.to_owned()))
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn apply(rules: Vec<PathBeneath<PathFd>>) -> Result<RestrictionStatus, RulesetError> {

@@ -29,10 +29,7 @@ use nix::{
 
 pub use self::landlock::{Landlock, available as landlock_available};
 pub use self::seccomp::available as seccomp_available;
-use crate::{
-    apart,
-    privilege::{self, StaysPrivileged},
-};
+use crate::privilege::{self, StaysPrivileged};
 
 /// What the process still has to do behind the sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,7 +161,7 @@ impl SandboxError {
 /// If threads run, a capability stays, a directory of the plan cannot be written in, or something is missing that is
 /// required.
 pub fn enter(plan: &Plan, strictness: Strictness) -> Result<Entered, SandboxError> {
-    let threads = apart::threads().map_err(SandboxError::Task)?;
+    let threads = privilege::threads().map_err(SandboxError::Task)?;
     if threads != 1 {
         return Err(SandboxError::Threads { threads });
     }
@@ -181,6 +178,19 @@ pub fn enter(plan: &Plan, strictness: Strictness) -> Result<Entered, SandboxErro
     let seccomp = has(seccomp::restrict(plan)?, strictness)?;
     tracing::debug!(landlock, seccomp, "in the sandbox, without capabilities");
     Ok(Entered { landlock, seccomp })
+}
+
+/// Has a process that looks up names, and does nothing else, change no file, start no program, and signal and trace no
+/// other process, as far as the kernel can do that. What a libc reads for it, and whom it asks, is for its modules to
+/// say (nsswitch.conf).
+pub(crate) fn enter_helper() {
+    for (part, entered) in
+        [("Landlock", landlock::restrict_helper()), ("seccomp", seccomp::restrict_helper())]
+    {
+        if let Err(reason) = entered {
+            tracing::debug!("a process that looks up names is without {part}: {reason}");
+        }
+    }
 }
 
 /// What one part of the sandbox came to.

@@ -52,6 +52,14 @@ pub(super) fn restrict(plan: &Plan) -> Result<Part, SandboxError> {
     Ok(Part::InForce)
 }
 
+/// Takes from this thread what reaches other processes.
+pub(super) fn restrict_helper() -> Result<(), String> {
+    let rules = calls::OF_OTHERS.iter().map(|call| (*call, Vec::new())).collect();
+    let program = compile(rules, SeccompAction::Allow, SeccompAction::Errno(errno(libc::EPERM)));
+    seccompiler::apply_filter(&program.map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())
+}
+
 /// ENOSYS for the calls that a libc has another way for.
 fn older_ways() -> Result<BpfProgram, BackendError> {
     let rules = calls::WITH_OLDER_WAY.iter().map(|call| (*call, Vec::new())).collect();

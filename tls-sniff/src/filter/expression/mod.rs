@@ -19,6 +19,7 @@ pub mod translate;
 use std::{
     io,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tls_sniff_common::{headers::LinkLayer, packet::CapturedPacket};
@@ -28,7 +29,7 @@ pub use self::{
     libpcap::LinkType,
     program::{Instruction, Program, ProgramError},
 };
-use crate::apart::{self, LOOKUP};
+use crate::apart;
 
 /// The 4-byte address family before the IP header.
 const LOOPBACK_HEADER: usize = 4;
@@ -47,14 +48,29 @@ pub enum ExpressionError {
         /// What libpcap says.
         reason: String,
     },
-    /// The DNS says nothing.
-    #[error(
-        "the expression `{text}` cannot be used: in {} s no answer came about the names of its hosts",
-        LOOKUP.as_secs()
-    )]
-    Lookup {
+    /// libpcap does not find a host by its name, or the name servers do not answer.
+    #[error("the expression `{text}` cannot be used: {reason}")]
+    Host {
         /// The expression.
         text: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// libpcap was not done in time.
+    #[error("the expression `{text}` cannot be used: to compile it took more than {} s", patience.as_secs())]
+    TooLong {
+        /// The expression.
+        text: String,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The process that was to compile it is none, or has failed.
+    #[error("the expression `{text}` cannot be used: the process that compiles it: {reason}")]
+    Process {
+        /// The expression.
+        text: String,
+        /// What went wrong.
+        reason: String,
     },
     /// libpcap made something of it that is not run here.
     #[error("the expression `{text}` cannot be used: {source}")]
@@ -74,8 +90,14 @@ impl ExpressionError {
             Self::NoLibpcap(_) => {
                 "install libpcap0.8 (libpcap on other systems than Debian), or use the flags: --port, --host, --net"
             }
-            Self::Lookup { .. } => {
-                "addresses in numbers need no name server; the systemd unit lets through those of IPAddressAllow= only"
+            Self::Host { .. } => {
+                "addresses in numbers need no name server; the systemd unit reaches only those that IPAddressAllow= names"
+            }
+            Self::TooLong { .. } => {
+                "for long lists there are --net-file and --port; for names of hosts, name servers that answer"
+            }
+            Self::Process { .. } => {
+                "`ulimit -u`, pids.max and memory.max of the cgroup limit processes"
             }
             Self::Refused { .. } => "`man pcap-filter` tells the language",
             Self::Program { source: ProgramError::NotInPacket { .. }, .. } => {
@@ -85,6 +107,17 @@ impl ExpressionError {
                 "leave `protochain` out: it is a loop"
             }
             Self::Program { .. } => "please report it with the expression",
+        }
+    }
+
+    /// Whether the expression is at fault, and not the system or the network.
+    pub(crate) const fn is_wrong_usage(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Program { .. } => true,
+            Self::NoLibpcap(_)
+            | Self::Host { .. }
+            | Self::TooLong { .. }
+            | Self::Process { .. } => false,
         }
     }
 }
@@ -108,15 +141,62 @@ impl Expression {
     ///
     /// If there is no libpcap, or `text` is no expression.
     pub fn new(text: &str) -> Result<Self, ExpressionError> {
+        let expression = Self::open(text)?;
+        expression.check(|_| Ok(()))
+    }
+
+    /// The same for a process that has capabilities: another one compiles it for `links` and has `patience` for them,
+    /// since libpcap looks up the names of hosts and parses what the DNS answers.
+    ///
+    /// # Errors
+    ///
+    /// Also if that takes too long.
+    pub(crate) fn apart(
+        text: &str,
+        links: &[LinkType],
+        patience: Duration,
+    ) -> Result<Self, ExpressionError> {
+        let expression = Self::open(text)?;
+        expression.compile_apart(links, patience)?;
+        expression.check(|expression| expression.compile_apart(&[LinkType::LinuxSll], patience))
+    }
+
+    fn open(text: &str) -> Result<Self, ExpressionError> {
         let libpcap = Libpcap::load().map_err(ExpressionError::NoLibpcap)?;
         let programs = Default::default();
-        let expression = Self(Arc::new(Inner { text: text.to_owned(), libpcap, programs }));
-        if let Err(error) = expression.program(LinkType::Ethernet)
-            && expression.program(LinkType::LinuxSll).is_err()
-        {
-            return Err(error.clone());
+        Ok(Self(Arc::new(Inner { text: text.to_owned(), libpcap, programs })))
+    }
+
+    /// Whether it is an expression for Ethernet; if it is none, for Linux cooked captures, `first` of which there is
+    /// something to do.
+    fn check(
+        self,
+        first: impl FnOnce(&Self) -> Result<(), ExpressionError>,
+    ) -> Result<Self, ExpressionError> {
+        if let Err(error) = self.program(LinkType::Ethernet) {
+            first(&self)?;
+            if self.program(LinkType::LinuxSll).is_err() {
+                return Err(error.clone());
+            }
         }
-        Ok(expression)
+        Ok(self)
+    }
+
+    fn compile_apart(&self, links: &[LinkType], patience: Duration) -> Result<(), ExpressionError> {
+        let Inner { text, libpcap, .. } = &*self.0;
+        let compile = || links.iter().map(|link| libpcap.compile(text, *link)).collect::<Vec<_>>();
+        let compiled = apart::run(c"tls-expression", patience, compile).map_err(|error| {
+            let text = text.clone();
+            match error.kind() {
+                io::ErrorKind::TimedOut => ExpressionError::TooLong { text, patience },
+                _ => ExpressionError::Process { text, reason: error.to_string() },
+            }
+        })?;
+        for (link, instructions) in links.iter().zip(compiled) {
+            // Nobody else has asked for it yet.
+            let _first = self.slot(*link).set(checked(text, instructions));
+        }
+        Ok(())
     }
 
     /// The expression as it was given.
@@ -131,15 +211,19 @@ impl Expression {
     ///
     /// If the expression is none for that link type, as `ether host` without Ethernet.
     pub fn program(&self, link: LinkType) -> Result<&Program, &ExpressionError> {
-        let Inner { text, libpcap, programs } = &*self.0;
-        let [ethernet, raw, sll, sll2] = programs;
-        let program = match link {
+        let Inner { text, libpcap, .. } = &*self.0;
+        let compile = || checked(text, libpcap.compile(text, link));
+        self.slot(link).get_or_init(compile).as_ref()
+    }
+
+    fn slot(&self, link: LinkType) -> &OnceLock<Result<Program, ExpressionError>> {
+        let [ethernet, raw, sll, sll2] = &self.0.programs;
+        match link {
             LinkType::Ethernet => ethernet,
             LinkType::RawIp => raw,
             LinkType::LinuxSll => sll,
             LinkType::LinuxSll2 => sll2,
-        };
-        program.get_or_init(|| compile(libpcap, text, link)).as_ref()
+        }
     }
 
     /// Whether a frame of a file matches.
@@ -167,27 +251,21 @@ impl Expression {
     }
 }
 
-fn compile(libpcap: &Libpcap, text: &str, link: LinkType) -> Result<Program, ExpressionError> {
-    let instructions = instructions(libpcap, text, link)?;
-    Program::new(&instructions)
-        .map_err(|source| ExpressionError::Program { text: text.to_owned(), source })
-}
-
-/// libpcap's part, which looks up the names of hosts: not by a process that has capabilities, since it parses what the
-/// DNS answers.
-fn instructions(
-    libpcap: &Libpcap,
+/// What libpcap made of an expression, as a program.
+fn checked(
     text: &str,
-    link: LinkType,
-) -> Result<Vec<Instruction>, ExpressionError> {
-    let refused = |reason| ExpressionError::Refused { text: text.to_owned(), reason };
-    match apart::run(c"tls-expression", LOOKUP, || libpcap.compile(text, link)) {
-        Ok(compiled) => compiled.map_err(refused),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(ExpressionError::Lookup { text: text.to_owned() })
+    instructions: Result<Vec<Instruction>, String>,
+) -> Result<Program, ExpressionError> {
+    let text = || text.to_owned();
+    let instructions = instructions.map_err(|reason| {
+        // Its words for a name that is in no answer of a name server, or has none.
+        if reason.starts_with("unknown host") {
+            ExpressionError::Host { text: text(), reason }
+        } else {
+            ExpressionError::Refused { text: text(), reason }
         }
-        Err(error) => Err(refused(format!("the process that compiles it: {error}"))),
-    }
+    })?;
+    Program::new(&instructions).map_err(|source| ExpressionError::Program { text: text(), source })
 }
 
 #[cfg(test)]

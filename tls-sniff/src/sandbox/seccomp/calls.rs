@@ -8,6 +8,31 @@ use seccompiler::{
 /// The number of a system call.
 pub(super) type Call = libc::c_long;
 
+/// What starts programs, and what signals, traces or changes other processes.
+pub(super) const OF_OTHERS: &[Call] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+];
+
 /// Whatever the arguments are.
 pub(super) const ALWAYS: &[Call] = &[
     // What is open. Names alone tell what a file is, not what is in it.

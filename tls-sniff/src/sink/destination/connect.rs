@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _},
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::net::{UnixDatagram, UnixStream},
@@ -19,10 +19,14 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::apart::{self, LOOKUP};
+use crate::apart;
 
 /// How long each address of a TCP peer may take to accept.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long its name may take to be looked up by another process: resolv.conf(5) has 5 seconds for each of two attempts,
+/// for each of three servers.
+const LOOKUP: Duration = Duration::from_secs(30);
 
 /// A write that takes longer returns, so that its thread can look whether anybody still waits.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -122,12 +126,23 @@ impl Connect for Peer {
 
 /// Those of a host; looked up by a process without capabilities.
 fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
     let look_up = || match (host, port).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         // What crosses over is words.
         Err(error) => Err(error.to_string()),
     };
-    apart::run(c"tls-lookup", LOOKUP, look_up)?.map_err(io::Error::other)
+    match apart::run(c"tls-lookup", LOOKUP, look_up) {
+        Ok(addresses) => addresses.map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let waited = LOOKUP.as_secs();
+            let words = format!("in {waited} s no answer came about the name {host}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, words))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Connects without waiting: otherwise it would take for ever if somebody listens, but accepts nobody any more.
