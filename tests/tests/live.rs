@@ -26,6 +26,8 @@ mod frames;
 mod handshakes;
 #[path = "live/interfaces.rs"]
 mod interfaces;
+#[path = "live/logrotate.rs"]
+mod logrotate;
 #[path = "live/lookups.rs"]
 mod lookups;
 #[path = "live/metrics.rs"]
@@ -51,6 +53,8 @@ mod tcpdump;
 
 pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
 pub(crate) const LOOKED_UP: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Tool("mount")];
+pub(crate) const ROTATED: &[Need] =
+    &[Need::Root, Need::Tool("ip"), Need::Tool("logrotate"), Need::Tool("gzip")];
 pub(crate) const TLS: &[Need] =
     &[Need::Root, Need::Tool("ip"), Need::Tool("ss"), Need::Tool("openssl")];
 pub(crate) const ATTACHED: &[Need] =
@@ -198,6 +202,7 @@ fn main() -> ExitCode {
         test("closed_pipe_ends_quietly", NETWORK, output::closed_pipe),
         test("text_is_aligned", NETWORK, output::text),
         test("outputs_agree_and_are_opened_again", NETWORK, outputs::agree),
+        test("files_are_rotated_by_logrotate", ROTATED, logrotate::renames),
         test("output_that_stalls_stops_nobody", NETWORK, outputs::stalled),
         test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
         test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),

@@ -30,7 +30,7 @@ const CARGO_DEB_VERSION: &str = "3.8.0";
 const RUSTUP_LINK: &str = "bpf";
 
 /// Programs that the tests start, and the Debian package of each.
-const TEST_PROGRAMS: [(&str, &str); 32] = [
+const TEST_PROGRAMS: [(&str, &str); 33] = [
     ("bash", "bash"),
     ("bpftool", "bpftool"),
     ("capinfos", "tshark"),
@@ -43,6 +43,7 @@ const TEST_PROGRAMS: [(&str, &str); 32] = [
     ("ip", "iproute2"),
     ("journalctl", "systemd"),
     ("lintian", "lintian"),
+    ("logrotate", "logrotate"),
     ("man", "man-db"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
