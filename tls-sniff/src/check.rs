@@ -19,8 +19,10 @@ use crate::{
 ///
 /// If a start would fail.
 pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
-    let (cli, _) = Invocation::of_file(file).read()?;
-    let Asked { outputs, capture, explanation, .. } = Asked::of(&cli, false)?;
+    let invocation = Invocation::of_file(file);
+    let (cli, text) = invocation.read()?;
+    let Asked { outputs, capture, explanation, .. } = Asked::of(&cli, false)
+        .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))?;
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let mut told = || -> io::Result<()> {
         writeln!(out, "{} is valid.", file.display())?;

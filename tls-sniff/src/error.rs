@@ -97,6 +97,14 @@ pub enum Error {
         /// What is wrong.
         source: ValueError,
     },
+    /// What the configuration file is the reason for.
+    #[error("{place}: {source}")]
+    InFile {
+        /// File, line and column.
+        place: String,
+        /// What is wrong.
+        source: Box<Self>,
+    },
     /// The capture file cannot be written.
     #[error(transparent)]
     Write(#[from] crate::sink::capture::SaveError),
@@ -138,12 +146,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// With its place in the configuration file, if it is about the value of a key that has one.
+    pub(crate) fn placed(self, place: impl FnOnce(&str) -> Option<String>) -> Self {
+        let key = match &self {
+            Self::Expression(_) => "expression",
+            Self::NetworkFile { .. } | Self::NetworkLine { .. } => "net-file",
+            _ => return self,
+        };
+        match place(key) {
+            Some(place) => Self::InFile { place, source: Box::new(self) },
+            None => self,
+        }
+    }
+
     /// Whether the command line is at fault, not the system.
     #[must_use]
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
             Self::Attacher(failure) => failure.is_wrong_usage,
             Self::Config(error) => error.is_wrong_usage(),
+            Self::InFile { source, .. } => source.is_wrong_usage(),
+            Self::NetworkLine { .. } => true,
             Self::Write(error) => error.is_wrong_usage(),
             Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
             Self::Expression(error) => error.is_wrong_usage(),
@@ -160,6 +183,7 @@ impl Error {
             }
             Self::NothingToWatch { .. } => Some("`ip link` shows the interfaces; bring one up"),
             Self::Config(error) => error.hint(),
+            Self::InFile { source, .. } => source.hint(),
             Self::Privilege(error) => Some(error.hint()),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),

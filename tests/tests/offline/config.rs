@@ -41,8 +41,19 @@ pub(crate) fn checked() -> Result<()> {
         let told = refused.stderr.iter().zip(expected);
         ensure!(told.clone().all(|(line, words)| line.contains(words)), "{refused:?}");
     }
-    std::fs::write(&file, "expression = 'port 443 and and'")?;
-    ensure!(ended(&["check-config", path])?.status.code() == Some(2));
+    let nets = dir.path().join("nets");
+    std::fs::write(&nets, "# ours\n10.0.0.0/99\n")?;
+    for (text, words) in [
+        ("\nexpression = 'port 443 and and'".to_owned(), "config.toml:2:14: the expression"),
+        (format!("net-file = '{}'", nets.display()), "config.toml:1:12: "),
+    ] {
+        std::fs::write(&file, text)?;
+        for arguments in [&["check-config", path][..], &["--config", path, "--explain"]] {
+            let refused = ended(arguments)?;
+            let [line, _hint] = &refused.stderr[..] else { anyhow::bail!("{refused:?}") };
+            ensure!(refused.status.code() == Some(2) && line.contains(words), "{refused:?}");
+        }
+    }
 
     let missing = dir.path().join("missing");
     let missing = ended(&["check-config", missing.to_str().context("UTF-8")?])?;

@@ -57,6 +57,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["-w", "x-%E.pcapng", "-G", "60"], "x-%E"),
         (&["--snaplen", "100"], "--write"),
         (&["-r", "Cargo.toml", "-w", "./Cargo.toml"], "overwrite"),
+        (&["-i", "lo", "--net-file", "/proc/version"], "/proc/version, line 1"),
     ];
     refused(cases)
 }
@@ -102,7 +103,6 @@ pub(crate) fn unwritable() -> Result<()> {
         (&["-w", "/proc/tls-sniff.pcapng"], "/proc/tls-sniff.pcapng"),
         (&["-w", &path("x.pcapng"), "--keylog", &path("missing")], "key log"),
         (&["--net-file", &path("missing")], "cannot read"),
-        (&["--net-file", &file], "line 1"),
     ];
     for (arguments, expected) in cases {
         let capture = handshakes();

@@ -105,6 +105,19 @@ impl Invocation {
         self.text()
     }
 
+    /// Where the file of this `text` has the value of a key, as FILE:LINE:COLUMN; `None` if the command line has it, or
+    /// nobody.
+    pub(crate) fn place(&self, text: Option<&str>, key: &str) -> Option<String> {
+        let (file, text) = (self.file.as_ref()?, text?);
+        let layers = self.layers(file, text).ok()?;
+        let setting = layers.settings.iter().find(|setting| setting.key == key)?;
+        let at = match &setting.given {
+            Given::Values(values) => values.first()?.at,
+            Given::Switch(_) => setting.at,
+        };
+        Some(format!("{}:{at}", file.display()))
+    }
+
     /// The options, with what the file of this `text` has for them.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::{
     attacher::{self, Selection},
     config::Invocation,
     daemon,
+    error::Error,
 };
 
 /// How long an expression may take: less than the daemon waits for the attacher when it is to end, since that hears
@@ -21,10 +22,13 @@ pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Re
     let read = move |old: &str| {
         let text = invocation.text_again()?.unwrap_or_default();
         let cli = invocation.reload(old, &text)?.cli;
+        let placed = |error: Error| error.placed(|key| invocation.place(Some(&text), key));
+        let filter = cli.filter().map_err(placed)?;
+        let expression = cli.expression(PATIENCE).map_err(placed)?;
         Ok(attacher::Fresh {
             selection: Selection::of(&cli.interface),
             attach: cli.attach_options(),
-            load: load_options(&cli, cli.filter()?, cli.expression(PATIENCE)?),
+            load: load_options(&cli, filter, expression),
             outputs: cli.outputs(false),
             log_level: cli.log_level(),
             text,
