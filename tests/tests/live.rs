@@ -42,6 +42,8 @@ mod outputs;
 mod reload;
 #[path = "live/replay.rs"]
 mod replay;
+#[path = "live/rollback.rs"]
+mod rollback;
 #[path = "live/sandbox.rs"]
 mod sandbox;
 #[path = "live/segments.rs"]
@@ -163,6 +165,7 @@ fn main() -> ExitCode {
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
         test("a_changed_configuration_is_followed_or_refused", NETWORK, configuration::followed),
+        test("a_reload_that_one_interface_refuses_is_undone", ATTACHED, rollback::all_or_none),
         test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
         test("filters_change_without_a_gap_by_clsact", RELOADED, || {
             reload::swapped("tc", "clsact")
