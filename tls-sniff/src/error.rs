@@ -168,7 +168,7 @@ impl Error {
             Self::InFile { source, .. } => source.is_wrong_usage(),
             Self::NetworkLine { .. } => true,
             Self::Write(error) => error.is_wrong_usage(),
-            Self::Sink(error) => matches!(error, crate::sink::open::OutputError::Twice(_)),
+            Self::Sink(error) => error.is_wrong_usage(),
             Self::Expression(error) => error.is_wrong_usage(),
             _ => false,
         }

@@ -18,6 +18,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--output", "file:x,profile=zeek,events=alert"], "file:x"),
         (&["--output", "log.json"], "file:PATH"),
         (&["--output", "file:x,events=handshake", "--output", "file:x"], "two outputs are file:x"),
+        (&["--output", "file:x,max-size=1G", "--output", "file:x.1"], "is renamed to file:x.1"),
         (&["--output", "stdout", "-w", "-"], "another --output"),
         (&["--output", "file:x", "-w", "x"], "capture of -w"),
         (&["--output", "file:./x", "-w", "x"], "capture of -w"),

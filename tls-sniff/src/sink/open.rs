@@ -56,6 +56,14 @@ pub enum OutputError {
     /// Two of them would mix their lines.
     #[error("two outputs are {0}")]
     Twice(String),
+    /// One would rename its file to that of another one.
+    #[error("{rotated} is renamed to {other}, which is another output")]
+    Renamed {
+        /// The one that is renamed.
+        rotated: String,
+        /// The other one.
+        other: String,
+    },
     /// No thread to write.
     #[error("cannot start a thread that writes to {name}: {source}")]
     Thread {
@@ -67,6 +75,11 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    /// Whether the options are at fault.
+    pub(crate) const fn is_wrong_usage(&self) -> bool {
+        matches!(self, Self::Twice(_) | Self::Renamed { .. })
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -84,6 +97,7 @@ impl OutputError {
                 _ => "choose another output",
             },
             Self::Twice(_) => "leave out one of them, or give one `events` for both",
+            Self::Renamed { .. } => "choose another name for one of them",
             Self::Thread { .. } => "`ulimit -u` and the cgroup's pids.max limit threads",
         }
     }
@@ -137,6 +151,18 @@ impl OutputOptions {
     pub(crate) fn is_same_destination(&self, other: &Self) -> bool {
         let syslog = |it: &Self| (it.facility, it.app_name.clone());
         self.target == other.target && syslog(self) == syslog(other)
+    }
+
+    /// Whether its file is one day to have the name of the other one's.
+    fn is_renamed_to(&self, other: &Self) -> bool {
+        let (Target::File(path), Target::File(other)) = (&self.target, &other.target) else {
+            return false;
+        };
+        let number =
+            other.as_os_str().as_encoded_bytes().strip_prefix(path.as_os_str().as_encoded_bytes());
+        number
+            .and_then(|number| number.strip_prefix(b"."))
+            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
     }
 
     /// The kinds of events that it writes.
@@ -277,15 +303,21 @@ pub(crate) fn open_all(
     outputs.into_iter().map(|output| output.open(connectors, when_full)).collect()
 }
 
-/// Each target once.
+/// Each target once, and none in the way of another one's rotation.
 ///
 /// # Errors
 ///
-/// If one is there twice.
+/// If one is there twice or in the way.
 pub(crate) fn check_targets(outputs: &[OutputOptions]) -> Result<(), OutputError> {
     let mut known = HashSet::new();
-    match outputs.iter().find(|output| !known.insert(&output.target)) {
-        Some(twice) => Err(OutputError::Twice(twice.target.to_string())),
-        None => Ok(()),
+    if let Some(twice) = outputs.iter().find(|output| !known.insert(&output.target)) {
+        return Err(OutputError::Twice(twice.target.to_string()));
     }
+    for rotated in outputs.iter().filter(|output| output.rotation.is_asked()) {
+        if let Some(other) = outputs.iter().find(|other| rotated.is_renamed_to(other)) {
+            let [rotated, other] = [rotated, other].map(|output| output.target.to_string());
+            return Err(OutputError::Renamed { rotated, other });
+        }
+    }
+    Ok(())
 }
