@@ -7,6 +7,7 @@ use tls_sniff::{
     clock::Timestamp,
     dedup::{Dedup, HOLD, SeenOn, Taken},
     filter::PacketFilter,
+    metrics::InterfaceEvents,
     observation::Seen,
     session::{Limits, Sessions},
     source::file::{Examiner, Frame as FileFrame},
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         test("no_allocation_without_a_handshake", &[], without_a_handshake),
         test("no_allocation_behind_a_handshake", &[], behind_a_handshake),
         test("no_allocation_for_duplicates", &[], duplicates),
+        test("no_allocation_for_metrics_of_an_interface", &[], interface_events),
         test("a_connection_that_waits_is_small", &[], waiting),
     ])
 }
@@ -181,5 +183,24 @@ fn duplicates() -> Result<()> {
     seen?;
     ensure!(measured.count_total == 0, "{measured:?}");
     ensure!(again == 100_000 && packets > 99_000, "{packets} packets, {again} again");
+    Ok(())
+}
+
+/// Events of interfaces that are known: a run of one, and two that take turns.
+fn interface_events() -> Result<()> {
+    let mut events = InterfaceEvents::default();
+    let names = ["eth0", "br0", "veth1a2b3c4"];
+    let mut count = |times: u32| {
+        for name in names.into_iter().chain(["eth0", "br0"]) {
+            for _ in 0..times {
+                events.count(name, Direction::Ingress);
+                events.count(name, Direction::Egress);
+            }
+        }
+    };
+    count(1);
+    let measured = allocation_counter::measure(|| count(1000));
+    ensure!(measured.count_total == 0, "{measured:?}");
+    ensure!(format!("{events:?}").contains("[2002, 2002]"), "{events:?}");
     Ok(())
 }

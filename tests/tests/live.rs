@@ -24,6 +24,8 @@ mod doctor;
 mod frames;
 #[path = "live/handshakes.rs"]
 mod handshakes;
+#[path = "live/interface_metrics.rs"]
+mod interface_metrics;
 #[path = "live/interfaces.rs"]
 mod interfaces;
 #[path = "live/logrotate.rs"]
@@ -221,6 +223,11 @@ fn main() -> ExitCode {
             backpressure::full_disk,
         ),
         test("metrics_as_prometheus_scrapes_them", SCRAPED, metrics::scraped),
+        test(
+            "metrics_by_interface_and_direction",
+            &[Need::Root, Need::Tool("ip"), Need::Tool("curl")],
+            interface_metrics::events,
+        ),
         test("alerts_and_dashboard", &[Need::Tool("promtool")], metrics::packaged),
         test("statistics_every_second", NETWORK, backpressure::periodic),
     ])

@@ -43,7 +43,7 @@ use crate::{
     clock,
     ending::{Stop, ended, stop_signal},
     error::Error,
-    metrics::Listening,
+    metrics::{InterfaceEvents, Listening},
     notify::Notifier,
     pipeline::{Pipeline, PipelineOptions, Sinks},
     sandbox::{self, Plan, Strictness},
@@ -94,7 +94,8 @@ pub async fn run(attacher: Forked, options: LiveOptions, sinks: Sinks) -> Result
     let plan = Plan { accept: metrics.is_some(), ..sinks.plan() };
     sandbox::enter(&plan, options.sandbox)?;
     let pipeline = Pipeline::start(options.pipeline, sinks)?;
-    let reader = Reader::new(pipeline, dedup, options.stats_interval);
+    let by_interface = metrics.is_some().then(InterfaceEvents::default);
+    let reader = Reader::new(pipeline, dedup, options.stats_interval, by_interface);
     let manager = Manager::new(options.notifier, &reader);
     let scraping = metrics.map(Listening::start).transpose()?.map(Scraping::new);
     let mut live = Live { attacher, reader, ring, scraping, reload, manager };

@@ -25,11 +25,11 @@ use crate::handshakes::NAME;
 
 const SOON: Duration = Duration::from_secs(20);
 const PORT: u16 = 443;
-const METRICS: &str = "127.0.0.1:9921";
+pub(crate) const METRICS: &str = "127.0.0.1:9921";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
 /// What curl gets of a path: the body and the status.
-fn get(namespace: &Namespace, path: &str, accept: &str) -> Result<(String, u16)> {
+pub(crate) fn get(namespace: &Namespace, path: &str, accept: &str) -> Result<(String, u16)> {
     let accept = format!("Accept: {accept}");
     let got = run(namespace.command("curl").args([
         "--silent",
@@ -160,6 +160,12 @@ pub(crate) fn scraped() -> Result<()> {
         ("sum(tls_sniff_handshake_alerts_total{description=\"unknown_ca\",by=\"client\"})", 1.0),
         ("sum(tls_sniff_handshake_duration_seconds_count)", 5.0),
         ("sum(tls_sniff_interface_handshakes_total{interface=\"veth-b\"})", 6.0),
+        ("count(tls_sniff_interface_events_total{interface=\"veth-b\"} > 0)", 2.0),
+        (
+            "sum(tls_sniff_interface_events_total) \
+             - sum(tls_sniff_events_total{result!=\"undecodable\"})",
+            0.0,
+        ),
         ("sum(tls_sniff_server_name_handshakes_total{server_name!=\"other\"})", 6.0),
         ("sum(up{job=\"tls-sniff\"})", 1.0),
         ("count(tls_sniff_build_info)", 1.0),

@@ -10,7 +10,7 @@
 //! they are there.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -26,7 +26,7 @@ use crate::{
     clock::{self, KernelClock, Timestamp},
     dedup::{Dedup, HOLD, SeenOn, Taken},
     ending::FINISH_LIMIT,
-    metrics::HandshakeCounts,
+    metrics::{HandshakeCounts, InterfaceEvents},
     observation::{Stats, StatsReason},
     pipeline::{Finished, Pipeline, Sighting},
     source::file::{LINKTYPE_ETHERNET, LINKTYPE_RAW},
@@ -41,6 +41,8 @@ pub(super) struct Reader {
     pub(super) dedup: Dedup,
     pub(super) pipeline: Pipeline,
     pub(super) names: BTreeMap<u32, String>,
+    /// Events by interface, if metrics are kept.
+    by_interface: Option<InterfaceEvents>,
     clock: KernelClock,
     losses: LossWatch,
     ticked: Instant,
@@ -96,11 +98,17 @@ fn nanoseconds(duration: Duration) -> i64 {
 
 impl Reader {
     /// `dedup`: whether a packet may be seen more than once, and is to be told once.
-    pub(super) fn new(pipeline: Pipeline, dedup: bool, statistics: Option<Duration>) -> Self {
+    pub(super) fn new(
+        pipeline: Pipeline,
+        dedup: bool,
+        statistics: Option<Duration>,
+        by_interface: Option<InterfaceEvents>,
+    ) -> Self {
         Self {
             dedup: if dedup { Dedup::new(HOLD) } else { Dedup::off() },
             pipeline,
             names: BTreeMap::new(),
+            by_interface,
             clock: KernelClock::measure(),
             losses: LossWatch::new(),
             ticked: Instant::now(),
@@ -130,19 +138,22 @@ impl Reader {
             attacher.look_ahead(&mut self.names);
         }
         let timestamp = self.clock.wall(event.header.timestamp);
-        let Self { dedup, pipeline, names, .. } = self;
+        let Self { dedup, pipeline, names, by_interface, .. } = self;
         let taken = dedup.event(&event, timestamp, &mut |event, timestamp, interfaces| {
+            count(by_interface.as_mut(), names, event);
             hand_on(pipeline, names, event, timestamp, interfaces);
         });
         if taken == Taken::Duplicate {
+            count(by_interface.as_mut(), names, &event);
             pipeline.duplicate();
         }
     }
 
     /// What is held has waited for long enough.
     pub(super) fn release_due(&mut self) {
-        let Self { dedup, pipeline, names, .. } = self;
+        let Self { dedup, pipeline, names, by_interface, .. } = self;
         dedup.release_due(clock::kernel_now(), &mut |event, timestamp, interfaces| {
+            count(by_interface.as_mut(), names, event);
             hand_on(pipeline, names, event, timestamp, interfaces);
         });
         self.flush();
@@ -150,8 +161,9 @@ impl Reader {
 
     /// Nothing more is waited for.
     pub(super) fn release_all(&mut self) {
-        let Self { dedup, pipeline, names, .. } = self;
+        let Self { dedup, pipeline, names, by_interface, .. } = self;
         dedup.release_all(&mut |event, timestamp, interfaces| {
+            count(by_interface.as_mut(), names, event);
             hand_on(pipeline, names, event, timestamp, interfaces);
         });
     }
@@ -234,11 +246,12 @@ impl Reader {
     }
 
     /// What metrics are made of, if they are kept.
-    pub(super) fn metrics(&mut self) -> Option<(HandshakeCounts, Stats)> {
-        let Self { pipeline, names, .. } = self;
-        let there: HashSet<&str> = names.values().map(String::as_str).collect();
+    pub(super) fn metrics(&mut self) -> Option<(HandshakeCounts, InterfaceEvents, Stats)> {
+        let Self { pipeline, names, by_interface, .. } = self;
+        let there: BTreeSet<&str> = names.values().map(String::as_str).collect();
         let handshakes = pipeline.handshakes(|name| there.contains(name))?;
-        Some((handshakes, self.stats(StatsReason::Interval)))
+        let events = by_interface.as_mut()?.counts(&there);
+        Some((handshakes, events, self.stats(StatsReason::Interval)))
     }
 
     /// The counters as they were last heard of.
@@ -263,6 +276,19 @@ fn seen(hooks: &[(Hook, CounterBlock)]) -> Vec<(Hook, CounterBlock)> {
 /// What an event's packet starts with.
 const fn link_type(event: &Event<'_>) -> u32 {
     if event.header.marks & marks::RAW_IP != 0 { LINKTYPE_RAW } else { LINKTYPE_ETHERNET }
+}
+
+/// Counts an event for its interface, when the pipeline counts it as well: a scrape is not to find one without the other.
+fn count(
+    by_interface: Option<&mut InterfaceEvents>,
+    names: &BTreeMap<u32, String>,
+    event: &Event<'_>,
+) {
+    if let Some(events) = by_interface
+        && let Some(name) = names.get(&event.header.interface)
+    {
+        events.count(name, event.direction);
+    }
 }
 
 /// Hands a packet that was seen on `interfaces` to the pipeline.

@@ -65,7 +65,7 @@ impl Scraping {
     /// Answers who waits.
     pub(super) fn answer(&mut self, reader: &mut Reader, ring: &mut Ring) {
         let Some((waiting, _)) = self.waiting.take() else { return };
-        let Some((handshakes, stats)) = reader.metrics() else { return };
+        let Some((handshakes, interface_events, stats)) = reader.metrics() else { return };
         let (connections, connections_memory) = reader.pipeline.connections();
         let now = State {
             interfaces: reader.names.len(),
@@ -75,6 +75,7 @@ impl Scraping {
             configuration: self.configuration,
         };
         let counters_read = self.counters_read;
-        waiting.answer(Snapshot { made: Instant::now(), counters_read, handshakes, stats, now });
+        let made = Instant::now();
+        waiting.answer(Snapshot { made, counters_read, handshakes, interface_events, stats, now });
     }
 }

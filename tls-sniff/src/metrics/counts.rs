@@ -2,6 +2,9 @@
 
 use std::{array, collections::BTreeMap};
 
+/// A code point without a name, an interface too many.
+pub(super) const OTHER: &str = "other";
+
 /// Upper bounds of a histogram's buckets, ns: from a handshake on one host to one that nearly timed out.
 pub(super) const BUCKETS: [u64; 15] = [
     500_000,

@@ -3,7 +3,7 @@
 
 use prometheus_client::metrics::MetricType;
 
-use super::{handshakes::MAX_INTERFACES, server_names::MAX_SERVER_NAMES};
+use super::{interfaces::MAX_INTERFACES, server_names::MAX_SERVER_NAMES};
 
 /// How many values of its labels a family has at most, whatever the network sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,8 @@ families! {
         "Flows in their handshake that made room for others in the kernel: what they send next may be missing.";
     EVENTS: Counter "tls_sniff_events" ["result"] Bound::Sets(4),
         "Events read from the ring: followed, unrelated to a handshake, duplicate (seen on another interface), undecodable.";
+    INTERFACE_EVENTS: Counter "tls_sniff_interface_events" ["interface", "direction"] Bound::Sets(2 * (MAX_INTERFACES + 1)),
+        "Events read from the ring by interface and direction (ingress, egress): all but undecodable ones. Gone with its interface.";
     CROWDED: Counter "tls_sniff_crowded_segments" [] Bound::Sets(1),
         "Segments with more messages than are taken of one.";
     CONNECTIONS: Counter "tls_sniff_connections" [] Bound::Sets(1),

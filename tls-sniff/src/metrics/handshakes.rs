@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
     MetricsOptions,
-    counts::{Counts, Histogram},
+    counts::{Counts, Histogram, OTHER},
     exposition::Writer,
     families,
+    interfaces::ByInterface,
     server_names::ServerNames,
 };
 use crate::{
@@ -19,12 +20,6 @@ use crate::{
         names::{AlertDescription, CipherSuite, CodePoint, NamedGroup, ProtocolVersion, is_grease},
     },
 };
-
-/// A code point without a name.
-const OTHER: &str = "other";
-
-/// Interfaces that are counted apart, those that went since the last scrape among them.
-pub(super) const MAX_INTERFACES: usize = 1024;
 
 /// Counts handshakes.
 #[derive(Debug)]
@@ -47,7 +42,7 @@ pub struct HandshakeCounts {
     partial: Counts<1>,
     durations: BTreeMap<&'static str, Histogram>,
     syn_ack: Histogram,
-    interfaces: BTreeMap<Box<str>, u64>,
+    interfaces: ByInterface<1>,
     server_names: Vec<(Arc<str>, u64)>,
 }
 
@@ -69,7 +64,7 @@ impl Handshakes {
 
     /// The counters so far. Interfaces that are not there any more are forgotten.
     pub fn counts(&mut self, is_there: impl Fn(&str) -> bool) -> HandshakeCounts {
-        self.counts.interfaces.retain(|name, _| &**name == OTHER || is_there(name));
+        self.counts.interfaces.keep(|name, _| is_there(name));
         let server_names = self.server_names.as_ref().map(ServerNames::counts).unwrap_or_default();
         HandshakeCounts { server_names, ..self.counts.clone() }
     }
@@ -100,7 +95,9 @@ impl HandshakeCounts {
             self.syn_ack.observe(time);
         }
         for name in handshake.on.names() {
-            self.crossed(name);
+            if let Some([count]) = self.interfaces.of(name) {
+                *count += 1;
+            }
         }
     }
 
@@ -113,15 +110,6 @@ impl HandshakeCounts {
             Some(false) => "false",
             None => "unknown",
         }]);
-    }
-
-    fn crossed(&mut self, interface: &str) {
-        if let Some(count) = self.interfaces.get_mut(interface) {
-            *count += 1;
-        } else {
-            let name = if self.interfaces.len() < MAX_INTERFACES { interface } else { OTHER };
-            *self.interfaces.entry(name.into()).or_default() += 1;
-        }
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_, '_>) -> fmt::Result {
@@ -140,7 +128,7 @@ impl HandshakeCounts {
         }
         writer.family(&families::SYN_ACK)?.histogram(&[], &self.syn_ack)?;
         let mut interfaces = writer.family(&families::INTERFACE)?;
-        for (name, count) in &self.interfaces {
+        for (name, [count]) in self.interfaces.iter() {
             interfaces.counter(&[name], *count)?;
         }
         let mut names = writer.family(&families::SERVER_NAME)?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  observation of a handshake ─► handshakes ┐
+//!  event of the ring ──────────► interfaces │
 //!  Stats of every stage ───────► stages     ├─► snapshot ─► exposition (OpenMetrics) ─► server ─► scraper
 //!  ring, sessions, interfaces ─► state      ┘               families: names, types, labels, bounds
 //! ```
@@ -16,7 +17,8 @@
 //! **What is counted**: all handshakes of the packets that the kernel's filters let through. Filters for whole
 //! handshakes (`--sni`, `--outcome`, ...) and `--events` choose what is written, not what is counted.
 //!
-//! **What it costs**: a dozen additions for each handshake, some 0.3 µs; nothing for a packet; a copy of the counters for a scrape.
+//! **What it costs**: a dozen additions for each handshake, some 0.3 µs; one for an event, 15 ns in a run of one
+//! interface and 70 ns if 64 take turns; a copy of the counters for a scrape.
 
 mod address;
 mod counts;
@@ -24,6 +26,7 @@ mod error;
 mod exposition;
 mod families;
 mod handshakes;
+mod interfaces;
 mod process;
 mod server;
 mod server_names;
@@ -36,6 +39,7 @@ pub use self::{
     address::{Address, AddressError},
     error::MetricsError,
     handshakes::{HandshakeCounts, Handshakes},
+    interfaces::InterfaceEvents,
     server::{Listening, Scrapes, Waiting},
     server_names::MAX_SERVER_NAMES,
     snapshot::{Configuration, Snapshot, State},

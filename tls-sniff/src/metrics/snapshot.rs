@@ -6,6 +6,7 @@ use super::{
     exposition::{Writer, seconds},
     families,
     handshakes::HandshakeCounts,
+    interfaces::InterfaceEvents,
     process::Usage,
     stages::{self, number},
 };
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub counters_read: Instant,
     /// Handshakes so far.
     pub handshakes: HandshakeCounts,
+    /// Events so far, by interface.
+    pub interface_events: InterfaceEvents,
     /// Every stage's counters so far.
     pub stats: Stats,
     /// What there is now.
@@ -77,9 +80,10 @@ pub(super) struct Scrape {
 
 impl Scrape {
     pub(super) fn write(&self, writer: &mut Writer<'_, '_>) -> fmt::Result {
-        let Snapshot { made, counters_read, handshakes, stats, now } = &*self.snapshot;
+        let Snapshot { made, counters_read, handshakes, interface_events, stats, now } =
+            &*self.snapshot;
         handshakes.write(writer)?;
-        stages::write(stats, writer)?;
+        stages::write(stats, interface_events, writer)?;
         now.write(writer)?;
         let mut ages = writer.family(&families::AGE)?;
         ages.gauge(&["kernel"], counters_read.elapsed().as_secs_f64())?;

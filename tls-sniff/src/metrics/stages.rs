@@ -5,12 +5,16 @@ use std::fmt;
 
 use tls_sniff_common::counters::{Counter, CounterKind};
 
-use super::{exposition::Writer, families};
+use super::{exposition::Writer, families, interfaces::InterfaceEvents};
 use crate::observation::{
     CaptureCounters, CaptureStats, OutputCounters, OutputStats, PipelineCounters, Stats,
 };
 
-pub(super) fn write(stats: &Stats, writer: &mut Writer<'_, '_>) -> fmt::Result {
+pub(super) fn write(
+    stats: &Stats,
+    interface_events: &InterfaceEvents,
+    writer: &mut Writer<'_, '_>,
+) -> fmt::Result {
     let Stats {
         reason: _,
         timestamp: _,
@@ -24,7 +28,7 @@ pub(super) fn write(stats: &Stats, writer: &mut Writer<'_, '_>) -> fmt::Result {
         skipped_link_types: _,
     } = stats;
     packets(stats, writer)?;
-    events(pipeline, writer)?;
+    events(pipeline, interface_events, writer)?;
     written(outputs, writer)?;
     captured(capture.as_ref(), writer)
 }
@@ -57,7 +61,11 @@ pub(super) const fn kind(counter: Counter) -> Option<&'static str> {
     }
 }
 
-fn events(pipeline: &PipelineCounters, writer: &mut Writer<'_, '_>) -> fmt::Result {
+fn events(
+    pipeline: &PipelineCounters,
+    by_interface: &InterfaceEvents,
+    writer: &mut Writer<'_, '_>,
+) -> fmt::Result {
     let PipelineCounters {
         received,
         undecodable,
@@ -81,6 +89,7 @@ fn events(pipeline: &PipelineCounters, writer: &mut Writer<'_, '_>) -> fmt::Resu
     events.counter(&["unrelated"], unrelated)?;
     events.counter(&["duplicate"], duplicates)?;
     events.counter(&["undecodable"], undecodable)?;
+    by_interface.write(writer)?;
     writer.counter(&families::CROWDED, crowded_segments)?;
     writer.counter(&families::CONNECTIONS, connections)?;
     writer.counter(&families::CONNECTIONS_EVICTED, evicted)?;

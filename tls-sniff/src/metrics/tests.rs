@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
 use tls_sniff_common::{
     counters::{COUNTERS, Counter},
-    flow::Hook,
+    flow::{Direction, Hook},
 };
 
 use super::{
@@ -68,7 +68,8 @@ fn snapshot(handshakes: &mut Handshakes, stats: Stats) -> Snapshot {
     let now = Instant::now();
     let handshakes = handshakes.counts(|name| !name.starts_with("gone"));
     let state = State { ring: Some(RingFill::default()), interfaces: 1, ..State::default() };
-    Snapshot { made: now, counters_read: now, handshakes, stats, now: state }
+    let interface_events = InterfaceEvents::default();
+    Snapshot { made: now, counters_read: now, handshakes, interface_events, stats, now: state }
 }
 
 fn text(snapshot: Snapshot, format: Format) -> String {
@@ -121,9 +122,12 @@ fn endings(number: u8) -> Vec<Outcome> {
 #[test]
 fn no_network_makes_more_series_than_the_bound() {
     let mut counted = handshakes(Some(1000));
+    let mut events = InterfaceEvents::default();
     for number in 0..=u16::MAX {
         let hello = server_hello(number);
         let interface = format!("veth{}", number / 8);
+        let direction = if number % 2 == 0 { Direction::Ingress } else { Direction::Egress };
+        events.count(&interface, direction);
         let outcomes = endings(number.to_be_bytes()[1]);
         counted.count(&HandshakeObservation {
             version: Some(number),
@@ -158,7 +162,8 @@ fn no_network_makes_more_series_than_the_bound() {
             }
         }
     }
-    let text = text(snapshot(&mut counted, stats()), Format::OpenMetrics);
+    let snapshot = Snapshot { interface_events: events, ..snapshot(&mut counted, stats()) };
+    let text = text(snapshot, Format::OpenMetrics);
     let sets = |family: &Family| samples(&text, family).len();
     for family in families::ALL {
         assert!(
@@ -191,16 +196,16 @@ fn no_network_makes_more_series_than_the_bound() {
     );
     assert_eq!(named(&|number| ProtocolVersion(number).name()), 6);
     assert_eq!(sets(&families::HANDSHAKES), families::HANDSHAKES.bound.most());
-    // 8,192 interfaces; those that are too many are `other`, and each handshake is counted.
-    assert_eq!(sets(&families::INTERFACE), families::INTERFACE.bound.most());
-    let crossed = samples(&text, &families::INTERFACE).into_iter();
-    assert_eq!(crossed.map(|(_, count)| count.parse::<u64>().unwrap()).sum::<u64>(), 1 << 16);
-    let all: u64 = samples(&text, &families::HANDSHAKES)
-        .iter()
-        .map(|(_, count)| count.parse::<u64>().unwrap())
-        .sum();
-    assert_eq!(all, (1 << 16) + 256 * 8 * 16);
-    assert!(text.len() < 300_000, "{} bytes", text.len());
+    let sum = |family: &Family| {
+        let samples = samples(&text, family).into_iter();
+        samples.map(|(_, count)| count.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    // 8,192 interfaces; those that are too many are `other`, and each handshake and each event is counted.
+    for family in [&families::INTERFACE, &families::INTERFACE_EVENTS] {
+        assert_eq!((sets(family), sum(family)), (family.bound.most(), 1 << 16), "{}", family.name);
+    }
+    assert_eq!(sum(&families::HANDSHAKES), (1 << 16) + 256 * 8 * 16);
+    assert!(text.len() < 500_000, "{} bytes", text.len());
 }
 
 #[test]
