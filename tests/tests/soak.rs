@@ -21,6 +21,8 @@ use tls_sniff_tests::{
 mod account;
 #[path = "soak/disturb.rs"]
 mod disturb;
+#[path = "soak/memory.rs"]
+mod memory;
 #[path = "soak/reader.rs"]
 mod reader;
 #[path = "soak/rig.rs"]

@@ -1,7 +1,6 @@
 //! The soak itself: start, disturb, stop, account.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::{Duration, Instant},
@@ -15,6 +14,7 @@ use tls_sniff_tests::netns::Namespace;
 use super::{
     account::{self, Compared},
     disturb::{BROKEN_KEY, Disturber},
+    memory::Memory,
     reader::Reader,
     rig::{PORT, Rig},
     service::{Files, Said, Service, WATCHDOG},
@@ -35,23 +35,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long the service and the clients may take to end.
 const END: Duration = Duration::from_secs(60);
 
-/// Memory that a process may take more in the second half than in the first.
-const FLAT: f64 = 1.05;
-
-/// Samples of which the middle says something.
-const MANY: usize = 40;
-
-/// Of the most memory that was seen: a sample meets a reload or does not, at one moment of it or at another.
-const PEAK: f64 = 1.15;
-
-/// Resident memory of both processes, KiB.
-#[derive(Clone, Copy, Debug)]
-struct Memory {
-    at: Duration,
-    daemon: u64,
-    attacher: u64,
-}
-
 /// Runs the service for `time` and accounts for what happened.
 pub(crate) fn soak(time: Duration) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -64,19 +47,22 @@ pub(crate) fn soak(time: Duration) -> Result<()> {
     let load = rig.load(RATE, time)?;
     let pace = (time.as_secs_f64() / 1800.0).clamp(1.0 / SHORT, 1.0);
     let mut disturber = Disturber::new(&rig, &files, &reader, pace);
-    let (start, mut memory, mut scraped) = (Instant::now(), Vec::new(), 0_u32);
+    let (start, mut scraped) = (Instant::now(), 0_u32);
+    let mut memory = Memory::of(service.process.id(), time)?;
     let every = (time / 60).max(Duration::from_secs(1));
     while start.elapsed() < time {
         service.process.check_alive()?;
         disturber.step(&mut service)?;
         if start.elapsed() >= every * (scraped + 1) {
             scraped += 1;
-            memory.push(resident(service.process.id(), start)?);
+            memory.sample()?;
             let metrics = scrape(namespace)?;
             ensure!(metrics.contains("tls_sniff_handshakes_total"), "{metrics}");
         }
+        memory.halves()?;
         std::thread::sleep(STEP);
     }
+    memory.end()?;
     let clients = load.finish(END)?;
     ensure!(clients.status.success(), "{:?}", clients.stderr);
     disturber.calm(&mut service)?;
@@ -101,7 +87,7 @@ pub(crate) fn soak(time: Duration) -> Result<()> {
     metrics_agree(&metrics, &told)?;
     told_of_reloads(&log, done.invalid)?;
     watchdog_was_fed(&said)?;
-    is_flat(&memory)
+    memory.is_flat()
 }
 
 /// Both files have all handshakes, once.
@@ -195,50 +181,6 @@ fn watchdog_was_fed(said: &Said) -> Result<()> {
     ensure!(fed.len() >= 2 && longest < WATCHDOG, "{longest:?}");
     ensure!(said.times("RELOADING=1").len() >= 2, "{said:?}");
     Ok(())
-}
-
-/// Memory of the first half of the time, without its beginning, and of the second: the middle of the samples, since the
-/// attacher has twice as much for the moment in which it loads programs.
-fn is_flat(memory: &[Memory]) -> Result<()> {
-    for sample in memory.iter().step_by((memory.len() / 10).max(1)) {
-        let Memory { at, daemon, attacher } = sample;
-        println!(
-            "memory: {:>6.1} s  daemon {daemon} KiB, attacher {attacher} KiB",
-            at.as_secs_f64()
-        );
-    }
-    let (first, last) = memory.split_at(memory.len() / 2);
-    let first = first.get(memory.len() / 10..).unwrap_or_default();
-    for (name, of) in
-        [("daemon", (|m| m.daemon) as fn(&Memory) -> u64), ("attacher", |m| m.attacher)]
-    {
-        let of_half = |half: &[Memory]| -> Result<(u64, u64)> {
-            let mut all: Vec<_> = half.iter().map(of).collect();
-            all.sort_unstable();
-            Ok((*all.get(all.len() / 2).context("samples")?, *all.last().context("samples")?))
-        };
-        let ((early, most_early), (late, most_late)) = (of_half(first)?, of_half(last)?);
-        println!(
-            "{name}: {early} KiB in the first half, at most {most_early}; {late} KiB in the second, at most {most_late}"
-        );
-        // A short soak is always in a reload, or has just begun.
-        let is_flat = memory.len() < MANY || (late as f64) < (early as f64) * FLAT;
-        ensure!(is_flat, "{name} grows");
-        ensure!((most_late as f64) < (most_early as f64) * PEAK, "{name} grows");
-    }
-    Ok(())
-}
-
-/// What both processes have in memory.
-fn resident(daemon: u32, start: Instant) -> Result<Memory> {
-    let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"))?;
-    let attacher = children.split_whitespace().next().context("no attacher")?.parse()?;
-    let of = |pid: u32| -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        Ok(line.and_then(|line| line.split_whitespace().next()).context("VmRSS")?.parse()?)
-    };
-    Ok(Memory { at: start.elapsed(), daemon: of(daemon)?, attacher: of(attacher)? })
 }
 
 /// What Prometheus would get.
