@@ -18,6 +18,8 @@ mod captures;
 mod configuration;
 #[path = "live/dedup.rs"]
 mod dedup;
+#[path = "live/detached.rs"]
+mod detached;
 #[path = "live/doctor.rs"]
 mod doctor;
 #[path = "live/frames.rs"]
@@ -167,6 +169,8 @@ fn main() -> ExitCode {
         test("killed_with_its_guard_is_swept_by_the_next", ATTACHED, attach::guard_killed_too),
         test("clsact_guard_leaves_what_is_not_its_own", ATTACHED, attach::leaves_others_alone),
         test("a_changed_configuration_is_followed_or_refused", NETWORK, configuration::followed),
+        test("links_that_were_detached_at_tc", ATTACHED, || detached::attached_again("tc")),
+        test("links_that_were_detached_at_xdp", ATTACHED, || detached::attached_again("xdp")),
         test("a_reload_that_one_interface_refuses_is_undone", ATTACHED, rollback::all_or_none),
         test("filters_change_without_a_gap_by_tcx", RELOADED, || reload::swapped("tc", "tcx")),
         test("filters_change_without_a_gap_by_clsact", RELOADED, || {

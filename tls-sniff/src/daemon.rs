@@ -194,6 +194,8 @@ impl Live {
             reader.flush();
         }
         manager.lives(reader, now);
+        // For the status, and for the attacher to look whether all is attached still.
+        attacher.ask(Request::Counters);
     }
 
     /// What the attacher says beside the first and the last.

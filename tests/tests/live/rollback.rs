@@ -66,7 +66,7 @@ pub(crate) fn all_or_none() -> Result<()> {
     thread::sleep(Duration::from_millis(500));
     kill(attacher, Signal::SIGCONT)?;
     said(&sniffer, "the configuration stays as it was")?;
-    said(&sniffer, "veth-b: somebody removed tls-sniff's filters; attaching again")?;
+    said(&sniffer, "veth-b: somebody removed tls-sniff's programs; attaching again")?;
     let refused = sniffer.stderr().into_iter().find(|line| line.contains("ERROR"));
     ensure!(refused.is_some_and(|line| line.contains("veth-b")), "{:#?}", sniffer.stderr());
     ensure!(programs(namespace, "lo")? == before, "{:?}", programs(namespace, "lo")?);

@@ -13,7 +13,7 @@ use super::{AttachError, AttachOptions, Method, OwnerHandle, tc, xdp};
 use crate::{interfaces::Interface, load::Programs};
 
 /// What holds a program on an interface; dropping it takes the program off. `None`: the kernel has taken it back when
-/// another program was refused there.
+/// another program was refused there, or somebody has detached it.
 pub(super) enum Attachment {
     Xdp(Option<XdpLink>),
     Tcx(LinkLayer, Hook, Option<SchedClassifierLink>),
@@ -26,6 +26,32 @@ pub(super) enum Attachment {
 }
 
 impl Attachment {
+    /// Looks whether a link still is one: its own program is put in the place of itself, which changes nothing, and is
+    /// refused (ENOLINK) if somebody has detached it (BPF_LINK_DETACH), of which the kernel tells nobody.
+    pub(super) fn look(&mut self, programs: &mut Programs) -> Result<(), AttachError> {
+        match self {
+            Self::Xdp(held) => {
+                if let Some(link) = held.take() {
+                    let program = programs.xdp()?;
+                    *held = program.attach_to_link(link).and_then(|id| program.take_link(id)).ok();
+                }
+            }
+            Self::Tcx(layer, hook, held) => {
+                if let Some(link) = held.take() {
+                    let program = programs.tc(*layer, *hook)?;
+                    *held = program.attach_to_link(link).and_then(|id| program.take_link(id)).ok();
+                }
+            }
+            Self::Clsact { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Whether it is a link that is there no more.
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self, Self::Xdp(None) | Self::Tcx(.., None))
+    }
+
     /// Puts the program of `programs` in the place of the one that is there, so that each packet is seen by one of the
     /// two. Where nothing is any more, it is attached anew.
     pub(super) fn follow(

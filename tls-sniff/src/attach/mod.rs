@@ -309,18 +309,36 @@ impl Attacher {
         self.watched.remove(&index).map(|watched| watched.interface.name)
     }
 
-    /// Lets go of interfaces whose clsact filters somebody else removed, and returns their indices. Links
-    /// cannot be removed that way.
+    /// Looks at every link, which takes a system call each; whether somebody else detached one.
+    pub fn has_lost_links(&mut self) -> bool {
+        for attachment in self.watched.values_mut().flat_map(|watched| &mut watched.attachments) {
+            if let Err(error) = attachment.look(&mut self.programs) {
+                tracing::debug!("{error}");
+            }
+        }
+        self.watched.values().flat_map(|watched| &watched.attachments).any(Attachment::is_lost)
+    }
+
+    /// Lets go of interfaces from which somebody else took a link or a filter on clsact, and returns their indices.
     pub async fn let_go_of_lost(&mut self, netlink: &Netlink) -> Vec<u32> {
-        let Some(guard) = &mut self.guard else { return Vec::new() };
+        self.has_lost_links();
         let mut lost = Vec::new();
         for (index, watched) in &self.watched {
             let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact { .. });
             let expected = watched.attachments.iter().filter(clsact).count();
-            if guard.count(*index, netlink).await.is_some_and(|count| count < expected) {
-                // What is left of a pair goes as well.
-                guard.undo(*index, netlink).await;
-                guard.lose(*index);
+            let mut is_lost = watched.attachments.iter().any(Attachment::is_lost);
+            if expected > 0
+                && let Some(guard) = &mut self.guard
+            {
+                let count = guard.count(*index, netlink).await;
+                is_lost |= count.is_some_and(|count| count < expected);
+                if is_lost {
+                    // What is left of a pair goes as well.
+                    guard.undo(*index, netlink).await;
+                    guard.lose(*index);
+                }
+            }
+            if is_lost {
                 lost.push(*index);
             }
         }

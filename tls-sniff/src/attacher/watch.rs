@@ -6,7 +6,12 @@
 //!          └ link change ──► compare interfaces with what is attached
 //! ```
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use super::{
     Options, Selection,
@@ -22,6 +27,9 @@ use crate::{
     load::{self, KernelCounters, LoadOptions, Programs},
     privilege,
 };
+
+/// How often links are looked at, at most: each look takes the lock of all interfaces (rtnl).
+const LINKS: Duration = Duration::from_secs(5);
 
 /// The attacher's end of the socket.
 type Daemon = Channel<Report, Request>;
@@ -68,6 +76,7 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
         reloader,
         connecting: Connecting::NotYet(connector),
         attacher: Attacher::new(programs, options.attach),
+        links_seen: Instant::now(),
         named: BTreeMap::new(),
         refused: BTreeMap::new(),
     };
@@ -155,6 +164,8 @@ struct Watch<'a> {
     reloader: Reloader,
     connecting: Connecting,
     attacher: Attacher,
+    /// When all links were last looked at.
+    links_seen: Instant,
     /// The names that the daemon knows.
     named: BTreeMap<u32, String>,
     /// Interfaces that could not be attached, as they were then: tried again when they have changed.
@@ -199,7 +210,8 @@ impl Watch<'_> {
                 biased;
                 request = asked(daemon) => {
                     match answer(request?, daemon, counters).await? {
-                        Next::Watch => {}
+                        // It has asked for the counters.
+                        Next::Watch => self.look_at_links(interfaces).await?,
                         Next::Reload => self.reload().await?,
                         Next::Undo => {
                             let undone = self.reloader.undo(&mut self.attacher);
@@ -211,6 +223,15 @@ impl Watch<'_> {
                 () = interfaces.changed() => self.reconcile(interfaces).await?,
             }
         }
+    }
+
+    /// Attaches again what somebody has detached. Of links the kernel does not tell, so it is looked at now and then.
+    async fn look_at_links(&mut self, interfaces: &Interfaces) -> Result<(), Error> {
+        if self.links_seen.elapsed() < LINKS {
+            return Ok(());
+        }
+        self.links_seen = Instant::now();
+        if self.attacher.has_lost_links() { self.reconcile(interfaces).await } else { Ok(()) }
     }
 
     /// Has outputs connected from now on, if there are any that are sockets.
@@ -326,7 +347,7 @@ impl Watch<'_> {
             } else if lost.contains(&interface.index) {
                 // Also one that has another name by now than it was asked for by.
                 let name = &interface.name;
-                tracing::warn!("{name}: somebody removed tls-sniff's filters; attaching again");
+                tracing::warn!("{name}: somebody removed tls-sniff's programs; attaching again");
                 self.attach_later(interface, interfaces).await?;
             } else if self.selection.wants(interface)
                 && self.refused.get(&interface.index) != Some(interface)
