@@ -93,6 +93,7 @@ fn main() -> ExitCode {
         test("bash_completes", &[Need::Tool("bash")], manual::bash_completes),
         test("man_pages_are_whole", &[Need::Tool("groff")], manual::pages),
         test("progress_is_for_terminals", &[Need::Tool("script")], progress::bar),
+        test("directions_that_a_file_does_not_tell", &[], usage::without_directions),
         test("filters_are_explained", &[], usage::explained),
         test("help_names_every_flag_once", &[], usage::help),
     ])

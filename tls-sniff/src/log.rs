@@ -23,11 +23,17 @@ pub(crate) fn start(level: Level) {
         .with_target(false)
         .without_time()
         .with_level(!journal)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && wants_colours())
         .with_writer(Stderr { journal });
     let (filter, handle) = reload::Layer::new(from(level));
     tracing_subscriber::registry().with(filter).with(lines).init();
     let _once = FILTER.set(handle);
+}
+
+/// Whether the terminal's user has not said otherwise (no-color.org), and it is one that can.
+fn wants_colours() -> bool {
+    env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
+        && env::var_os("TERM").is_none_or(|it| it != "dumb")
 }
 
 /// From which level on messages are logged.

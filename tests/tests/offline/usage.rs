@@ -119,6 +119,19 @@ pub(crate) fn unwritable() -> Result<()> {
     Ok(())
 }
 
+/// A file that does not tell directions: nothing is left out, and it is said, once.
+pub(crate) fn without_directions() -> Result<()> {
+    let capture = handshakes();
+    let all = ["-r", capture.to_str().context("a path in UTF-8")?, "--events", "client_hello"];
+    let run = |arguments: &[&str]| Process::spawn(tls_sniff(arguments)?, None)?.finish(SOON);
+    let (all, inbound) = (run(&all)?, run(&[&all[..], &["-Q", "in"]].concat())?);
+    ensure!(all.stderr.is_empty() && all.stdout.len() > 2, "{all:?}");
+    ensure!(all.stdout.len() == inbound.stdout.len(), "{inbound:?}");
+    let [said] = &inbound.stderr[..] else { anyhow::bail!("{inbound:?}") };
+    ensure!(said.contains("does not tell directions"), "{said}");
+    Ok(())
+}
+
 /// Every test is named, at the place where it runs.
 pub(crate) fn explained() -> Result<()> {
     let flags = [

@@ -179,8 +179,13 @@ impl ConfigError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Usage(_) => None,
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some(
+                    "it is read as the user that tls-sniff runs as, without capabilities once it watches, root too: chown it, or chmod it",
+                )
+            }
             Self::Unreadable { .. } | Self::TooLarge { .. } => {
-                Some("--config names a text file that tls-sniff may read")
+                Some("a configuration is a text file that tls-sniff may read")
             }
             Self::Faults { faults, .. } => faults.first().map(|fault| fault.flaw.hint()),
         }
@@ -201,7 +206,9 @@ impl Flaw {
                 "switches are true or false, numbers stand without quotes, all else is text in quotes"
             }
             Self::Value { .. } => "values are those of the flag: see `tls-sniff --help`",
-            Self::Contradiction(_) => "take one of them out",
+            Self::Contradiction(_) => {
+                "add what it needs, or take out what does not go with the rest"
+            }
             Self::NeedsRestart { .. } | Self::GoneNeedsRestart { .. } => {
                 "restart tls-sniff, or put the old value back"
             }

@@ -8,7 +8,7 @@ use tls_sniff_common::{
     counters::Counter,
     event::{Event, EventHeader, marks},
     filter::{self, Rules as _, records::Records},
-    flow::{FlowId, FlowKey, Hook},
+    flow::{Direction, FlowId, FlowKey, Hook},
     gate::{BUCKETS, Bucket, Emission},
     headers::{self, Segment},
     is_idle, judge,
@@ -20,12 +20,15 @@ use crate::filter::{expression::Expression, packet::RuleSet};
 /// The key of the flow hash; any, but the same for the same file.
 const FLOW_KEY: FlowKey = FlowKey::of(0x2545_f491_4f6c_dd1d);
 
+/// Behind the link layers.
+const NO_DIRECTION: u8 = 1 << 7;
+
 /// The rules and the gate's table for one file; its clock is that of the frames.
 pub struct Examiner {
     capture_len: u32,
     rules: RuleSet,
     expression: Option<Expression>,
-    /// Link layers that the expression is none for, as far as it was said.
+    /// Link layers that the expression is none for, and [`NO_DIRECTION`], as far as it was said.
     said: Cell<u8>,
     flows: FileFlows,
 }
@@ -56,6 +59,11 @@ impl Examiner {
         if !self.matches_expression(frame) {
             return Err(Counter::Filtered);
         }
+        if self.rules.direction() != 0 && frame.direction == Direction::Unknown {
+            self.say(NO_DIRECTION, || {
+                tracing::warn!("the file does not tell directions: --direction leaves nothing out");
+            });
+        }
         if !filter::wants_direction(&self.rules, frame.direction) {
             return Err(Counter::Filtered);
         }
@@ -85,13 +93,20 @@ impl Examiner {
         match expression.matches(&frame.packet, frame.link) {
             Ok(matches) => matches,
             Err(error) => {
-                let (said, this) = (self.said.get(), 1 << frame.link as u8);
-                if said & this == 0 {
+                self.say(1 << frame.link as u8, || {
                     tracing::warn!("nothing matches on the link layer {:?}: {error}", frame.link);
-                    self.said.set(said | this);
-                }
+                });
                 false
             }
+        }
+    }
+
+    /// Says something once.
+    fn say(&self, this: u8, warn: impl FnOnce()) {
+        let said = self.said.get();
+        if said & this == 0 {
+            warn();
+            self.said.set(said | this);
         }
     }
 
