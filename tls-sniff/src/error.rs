@@ -22,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A name that no interface has.
-    #[error("there is no interface {name}; there are: {}", list(available))]
+    #[error("there is no interface {name}; there are: {}", list(available, "none"))]
     NoSuchInterface {
         /// What was asked for.
         name: String,
@@ -30,7 +30,7 @@ pub enum Error {
         available: Vec<String>,
     },
     /// `-i any`, and nothing could be watched.
-    #[error("none of the interfaces can be watched: {}", list(reasons))]
+    #[error("none of the interfaces can be watched: {}", list(reasons, "none is up"))]
     NothingToWatch {
         /// Why not, for each.
         reasons: Vec<String>,
@@ -218,6 +218,6 @@ impl Error {
     }
 }
 
-fn list(names: &[String]) -> impl fmt::Display {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+fn list(names: &[String], none: &str) -> impl fmt::Display {
+    if names.is_empty() { none.to_owned() } else { names.join(", ") }
 }
