@@ -76,7 +76,7 @@ pub(crate) fn rotation() -> Result<()> {
     Ok(())
 }
 
-/// What fits is in the file in whole lines; the rest is counted on it and said once; stdout has all.
+/// What fits is in the file in whole lines; the rest is counted on it and said; stdout has all. The run has failed.
 pub(crate) fn full_disk() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (disk, kept) = (dir.path().join("disk"), dir.path().join("kept"));
@@ -96,7 +96,7 @@ pub(crate) fn full_disk() -> Result<()> {
     command.args(["--mount", "sh", "-c", &script]);
     let stopped = Sniffer::spawn(command)?.finish(SOON)?;
     stopped.check_sums().with_context(|| format!("{:?}", stopped.stderr))?;
-    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+    ensure!(stopped.status.code() == Some(1), "{:?}", stopped.stderr);
     let name = format!("file:{}/x", disk.display());
     let file = counters(stopped.stats()?, &name)?;
     let (written, lost) = (count(file, "written")?, count(file, "lost_write")?);
@@ -105,7 +105,10 @@ pub(crate) fn full_disk() -> Result<()> {
     ensure!(kept.ends_with('\n') && kept.lines().count() as u64 == written, "{file}");
     ensure!(kept.lines().all(|line| stopped.stdout.iter().any(|it| it == line)));
     let log = stopped.stderr.join("\n");
-    ensure!(log.matches("No space left on device").count() == 1, "{log}");
+    ensure!(log.matches("events are lost so far").count() == 1, "{log}");
+    ensure!(log.matches(&format!("{lost} events were lost in all")).count() == 1, "{log}");
+    let failed = format!("cannot write to {name}: No space left on device");
+    ensure!(log.matches(&failed).count() == 1 && log.contains("hint: make space"), "{log}");
     Ok(())
 }
 

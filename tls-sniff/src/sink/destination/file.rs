@@ -45,6 +45,8 @@ pub struct LogFile {
     /// No attempt to open or rename before.
     not_before: Option<Instant>,
     trouble: Trouble,
+    /// The first error that cost lines.
+    failed: Option<io::Error>,
 }
 
 /// The file at hand.
@@ -73,7 +75,8 @@ impl LogFile {
         let is_link = open.regular && path.symlink_metadata()?.file_type().is_symlink();
         let path = if is_link { path.canonicalize()? } else { path };
         let trouble = Trouble::of("events", "writing");
-        let file = Self { path, open, rotation, moved: false, not_before: None, trouble };
+        let file =
+            Self { path, open, rotation, moved: false, not_before: None, trouble, failed: None };
         if file.open.regular
             && file.rotation.is_asked()
             && let Err(error) = file.finish_rotation()
@@ -114,6 +117,28 @@ impl LogFile {
         let within = lines.get(..room).unwrap_or(lines);
         let whole = within.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         lines.get(..whole.max(first)).unwrap_or(lines)
+    }
+
+    /// Writes lines of which as many as `events_in` says are events. Says how many of those were lost.
+    fn put(&mut self, lines: &[u8], events_in: fn(&[u8]) -> u64) -> u64 {
+        let mut lost = 0;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let chunk = self.fitting(rest);
+            rest = rest.get(chunk.len()..).unwrap_or_default();
+            match self.open.append_lines(chunk) {
+                Ok(()) => self.trouble.over(&self.path),
+                Err((taken, error)) => {
+                    let events = events_in(chunk.get(taken..).unwrap_or_default());
+                    if events > 0 {
+                        self.trouble.lost(&self.path, &error, events);
+                    }
+                    lost += events;
+                    self.failed.get_or_insert(error);
+                }
+            }
+        }
+        lost
     }
 
     /// Whether a line of `len` bytes belongs into the next file.
@@ -194,21 +219,17 @@ fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 impl Destination for LogFile {
     fn write(&mut self, lines: &[u8], _control: &Control) -> Result<Lost, Ended> {
-        let mut lost = Lost::default();
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let chunk = self.fitting(rest);
-            rest = rest.get(chunk.len()..).unwrap_or_default();
-            match self.open.append_lines(chunk) {
-                Ok(()) => self.trouble.over(&self.path),
-                Err((taken, error)) => {
-                    let events = lines_in(chunk.get(taken..).unwrap_or_default());
-                    self.trouble.lost(&self.path, &error, events);
-                    lost.write += events;
-                }
-            }
-        }
-        Ok(lost)
+        Ok(Lost { write: self.put(lines, lines_in), ..Lost::default() })
+    }
+
+    fn report(&mut self, lines: &[u8], _control: &Control) -> Result<(), Ended> {
+        self.put(lines, |_| 0);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Option<io::Error> {
+        self.trouble.end(&self.path);
+        self.failed.take()
     }
 
     fn reopen(&mut self) {

@@ -164,7 +164,10 @@ fn one_process_writes_a_file() {
 #[test]
 fn what_a_disk_refuses_is_counted_and_leaves_no_half_line() {
     let mut full = LogFile::open("/dev/full".into(), Rotation::default()).unwrap();
+    assert!(full.end().is_none());
     assert_eq!(write(&mut full, "one\ntwo\n"), Lost { write: 2, ..Lost::default() });
+    // A run that has lost events by it does not end well.
+    assert_eq!(full.end().unwrap().raw_os_error(), Some(28));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
