@@ -72,3 +72,53 @@ pub(crate) fn losses_are_summed_up() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whoever removes a file, or its directory with it, has no file any more to which events could go on: behind the
+/// sandbox the file can be made again, and a directory that is new not be written.
+pub(crate) fn removed() -> Result<()> {
+    let pair = VethPair::new()?;
+    let dir = tempfile::tempdir()?;
+    let (directory, file) = (dir.path().join("d"), dir.path().join("d/e.json"));
+    fs::create_dir(&directory)?;
+    let output = format!("file:{},max-size=1G", file.display());
+    let arguments = [
+        &["-i", "veth-b", "--format", "json", "--events", "client_hello"][..],
+        &["--output", "stdout", "--output", &output],
+    ];
+    let mut sniffer = Sniffer::start(&pair.second.namespace, &arguments.concat())?;
+    sniffer.ready()?;
+    send(&pair, &mut sniffer, 1..=2)?;
+    let lines = |expected: usize| {
+        poll::until(SOON, "lines in the file", || {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            (text.lines().count() == expected).then_some(())
+        })
+    };
+    lines(2)?;
+    fs::remove_file(&file)?;
+    send(&pair, &mut sniffer, 3..=3)?;
+    lines(1)?;
+    ensure!(count(&sniffer.stderr(), "e.json was removed: events go on into a new file") == 1);
+    fs::remove_dir_all(&directory)?;
+    fs::create_dir(&directory)?;
+    sniffer.signal(Signal::SIGHUP)?;
+    let asked =
+        "e.json: it was removed and cannot be opened again: Permission denied (os error 13)";
+    let said = |sniffer: &Sniffer, words: &str| {
+        poll::until(SOON, words, || (count(&sniffer.stderr(), words) == 1).then_some(()))
+            .with_context(|| sniffer.stderr().join("\n"))
+    };
+    said(&sniffer, asked)?;
+    send(&pair, &mut sniffer, 4..=6)?;
+    let stopped = sniffer.stop()?;
+    stopped.check_sums()?;
+    let log = &stopped.stderr;
+    ensure!(stopped.status.code() == Some(1), "{log:#?}");
+    ensure!(count(log, "restart tls-sniff") == 3, "{log:#?}");
+    ensure!(count(log, "e.json: 3 events were lost in all") == 1, "{log:#?}");
+    let outputs = stopped.stats()?["outputs"].as_array().context("outputs")?;
+    let of_file = outputs.last().context("a file")?;
+    ensure!(of_file["written"] == 3 && of_file["lost_write"] == 3, "{of_file}");
+    ensure!(!file.exists());
+    Ok(())
+}
