@@ -19,6 +19,13 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--output", "log.json"], "file:PATH"),
         (&["--output", "file:x,events=handshake", "--output", "file:x"], "two outputs are file:x"),
         (&["--output", "file:x,max-size=1G", "--output", "file:x.1"], "is renamed to file:x.1"),
+        (
+            &["--output", "file:x,max-size=1G", "--output", "file:src/../x.1"],
+            "is renamed to file:src",
+        ),
+        (&["--output", "file:x,max-age=1d", "-w", "./x.1"], "is renamed to ./x.1, which -w writes"),
+        (&["--output", "file:x,max-age=1d", "-r", "x.1"], "is renamed to x.1, which -r reads"),
+        (&["--output", "file:src/../x_00001.pcap", "-w", "x.pcap", "-C", "1"], "capture of -w"),
         (&["--output", "stdout", "-w", "-"], "another --output"),
         (&["--output", "file:x", "-w", "x"], "capture of -w"),
         (&["--output", "file:./x", "-w", "x"], "capture of -w"),

@@ -14,6 +14,7 @@ use super::{
         Connect, Connected, Connector, Destination, Framing, LogFile, Peer, Socket, Stream,
     },
     output::{Output, WhenFull},
+    place::is_renamed_to,
     spec::{LineFormat, OutputSpec, Rotation, Target},
     syslog::{AppName, Facility, Header},
 };
@@ -158,11 +159,7 @@ impl OutputOptions {
         let (Target::File(path), Target::File(other)) = (&self.target, &other.target) else {
             return false;
         };
-        let number =
-            other.as_os_str().as_encoded_bytes().strip_prefix(path.as_os_str().as_encoded_bytes());
-        number
-            .and_then(|number| number.strip_prefix(b"."))
-            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        is_renamed_to(path, other)
     }
 
     /// The kinds of events that it writes.
