@@ -240,15 +240,17 @@ pub(crate) fn reload() -> Result<()> {
     feed(&mut pipeline, 0, |_| Ok(()))?;
     let _stats = pipeline.finish(Vec::new(), Vec::new(), SOON).stats;
 
-    let stays = |events| output(folder, "stays", Profile::Native, events);
+    let stays = output(folder, "stays", Profile::Native, all)?;
     let goes = output(folder, "goes", Profile::Zeek, handshakes)?;
-    let mut pipeline = start(vec![stays(all)?, goes], &[OutcomeClass::Completed])?;
+    let mut pipeline = start(vec![stays, goes], &[OutcomeClass::Completed])?;
     feed(&mut pipeline, MIDDLE, |pipeline| {
         let no_directory = output(&folder.join("none"), "x", Profile::Native, all)?;
         let refused = vec![output(folder, "new", Profile::Native, all)?, no_directory];
         ensure!(pipeline.reload(options(&[]), refused).is_err(), "a file in no directory");
         let new = output(folder, "new", Profile::Native, all)?;
-        Ok(pipeline.reload(options(&[]), vec![new, stays(handshakes)?])?)
+        // The same file by another path.
+        let stays = output(&folder.join("."), "stays", Profile::Native, handshakes)?;
+        Ok(pipeline.reload(options(&[]), vec![new, stays])?)
     })?;
     let stats = pipeline.finish(Vec::new(), Vec::new(), Duration::from_secs(60)).stats;
     let told = |name: &str| -> Result<(Vec<String>, OutputCounters)> {

@@ -26,6 +26,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--output", "file:x,max-age=1d", "-w", "./x.1"], "is renamed to ./x.1, which -w writes"),
         (&["--output", "file:x,max-age=1d", "-r", "x.1"], "is renamed to x.1, which -r reads"),
         (&["--output", "file:src/../x_00001.pcap", "-w", "x.pcap", "-C", "1"], "capture of -w"),
+        (&["--output", "file:x", "--output", "file:./x"], "two outputs are one file: file:x and"),
         (&["--output", "stdout", "-w", "-"], "another --output"),
         (&["--output", "file:x", "-w", "x"], "capture of -w"),
         (&["--output", "file:./x", "-w", "x"], "capture of -w"),
