@@ -1,6 +1,13 @@
 //! Several outputs of one run: files that rotate, a disk that is full, syslog to rsyslog.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -275,5 +282,29 @@ pub(crate) fn reload() -> Result<()> {
     ensure!(waited >= 2, "only {waited} lines waited");
     ensure!(goes.len() == 1, "{goes:#?}");
     ensure!(stats.pipeline.observations == reference.len() as u64, "{:?}", stats.pipeline);
+    Ok(())
+}
+
+/// A reader that goes away before anything comes: what it costs is said at the end, with the number.
+pub(crate) fn gone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket)?;
+    let to_socket = format!("unix:{}", socket.display());
+    let mut command =
+        tls_sniff(&["-r", "-", "--output", &to_socket, "--output", "stdout", "--format", "json"])?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn()?;
+    // It connects before it reads.
+    listener.set_nonblocking(true)?;
+    drop(poll::until(SOON, "a connection", || listener.accept().ok())?);
+    drop(listener);
+    fs::remove_file(&socket)?;
+    process.stdin.take().context("stdin")?.write_all(&fs::read(handshakes())?)?;
+    let output = process.wait_with_output()?;
+    let (told, log) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    let events = told.lines().filter(|line| !line.contains(r#""event":"stats""#)).count();
+    let said = format!("{to_socket}: {events} events were lost in all");
+    ensure!(events > 10 && log.matches(&said).count() == 1, "{events} events: {log}");
     Ok(())
 }
