@@ -22,6 +22,8 @@ mod dedup;
 mod detached;
 #[path = "live/doctor.rs"]
 mod doctor;
+#[path = "live/files.rs"]
+mod files;
 #[path = "live/frames.rs"]
 mod frames;
 #[path = "live/handshakes.rs"]
@@ -213,6 +215,8 @@ fn main() -> ExitCode {
         test("outputs_agree_and_are_opened_again", NETWORK, outputs::agree),
         test("files_are_rotated_by_logrotate", ROTATED, logrotate::renames),
         test("output_that_stalls_stops_nobody", NETWORK, outputs::stalled),
+        test("output_whose_file_is_removed", NETWORK, files::removed),
+        test("output_that_loses_events_sums_them_up", NETWORK, files::losses_are_summed_up),
         test("tap_lets_nothing_pass", NETWORK, tap::nothing_passes),
         test("tap_is_refused_where_it_would_cut_off", NETWORK, tap::only_unused),
         test("silence_costs_nothing", NETWORK, backpressure::idle),

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         test("outputs_agree_and_files_rotate", &[], outputs::rotation),
         test("outputs_change_while_they_run", &[], outputs::reload),
         test("output_onto_a_full_disk", FULL_DISK, outputs::full_disk),
+        test("output_whose_reader_goes_away", &[], outputs::gone),
         test("rsyslog_takes_events", SYSLOG, outputs::rsyslog),
         test("stdin_is_read", &[], stdin),
         test("pipe_is_shown_as_it_comes", &[], pipe),

@@ -86,7 +86,7 @@ pub fn ended(finished: Finished) -> Result<(), Error> {
     let capture = finished.capture.map_err(Error::Write);
     match finished.written {
         Written::All | Written::ReaderGone => capture,
-        Written::Failed(error) => Err(Error::Output(error)),
+        Written::Failed { name, error } => Err(Error::OutputFailed { name, source: error }),
         Written::Stalled => Err(Error::OutputStalled { seconds: FINISH_LIMIT.as_secs() }),
     }
 }

@@ -137,6 +137,14 @@ pub enum Error {
     /// stdout refuses.
     #[error("cannot write to stdout: {0}")]
     Output(#[source] io::Error),
+    /// What an output writes to has refused lines, for a time or for good.
+    #[error("cannot write to {name}: {source}")]
+    OutputFailed {
+        /// The output.
+        name: String,
+        /// The first reason.
+        source: io::Error,
+    },
     /// The reader of stdout stands still.
     #[error("the reader of stdout did not take the last events within {seconds} s: they are lost")]
     OutputStalled {
@@ -208,6 +216,12 @@ impl Error {
             Self::Counters(_) | Self::Interfaces(_) | Self::Process { .. } | Self::Output(_) => {
                 None
             }
+            Self::OutputFailed { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("make space, or write to another disk")
+                }
+                _ => None,
+            },
             Self::Capture(error) => error.hint(),
             Self::Write(error) => Some(error.hint()),
             Self::Sandbox(error) => Some(error.hint()),

@@ -104,7 +104,7 @@ pub struct Pipeline {
 pub struct Finished {
     /// Its counters.
     pub stats: Stats,
-    /// How the lines on stdout ended, if there were some.
+    /// How the lines ended: those on stdout, or those of the first file that lost some.
     pub written: Written,
     /// How the capture ended.
     pub capture: Result<(), SaveError>,

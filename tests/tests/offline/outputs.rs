@@ -1,6 +1,13 @@
 //! Several outputs of one run: files that rotate, a disk that is full, syslog to rsyslog.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -76,7 +83,7 @@ pub(crate) fn rotation() -> Result<()> {
     Ok(())
 }
 
-/// What fits is in the file in whole lines; the rest is counted on it and said once; stdout has all.
+/// What fits is in the file in whole lines; the rest is counted on it and said; stdout has all. The run has failed.
 pub(crate) fn full_disk() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (disk, kept) = (dir.path().join("disk"), dir.path().join("kept"));
@@ -96,7 +103,7 @@ pub(crate) fn full_disk() -> Result<()> {
     command.args(["--mount", "sh", "-c", &script]);
     let stopped = Sniffer::spawn(command)?.finish(SOON)?;
     stopped.check_sums().with_context(|| format!("{:?}", stopped.stderr))?;
-    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+    ensure!(stopped.status.code() == Some(1), "{:?}", stopped.stderr);
     let name = format!("file:{}/x", disk.display());
     let file = counters(stopped.stats()?, &name)?;
     let (written, lost) = (count(file, "written")?, count(file, "lost_write")?);
@@ -105,7 +112,10 @@ pub(crate) fn full_disk() -> Result<()> {
     ensure!(kept.ends_with('\n') && kept.lines().count() as u64 == written, "{file}");
     ensure!(kept.lines().all(|line| stopped.stdout.iter().any(|it| it == line)));
     let log = stopped.stderr.join("\n");
-    ensure!(log.matches("No space left on device").count() == 1, "{log}");
+    ensure!(log.matches("events are lost so far").count() == 1, "{log}");
+    ensure!(log.matches(&format!("{lost} events were lost in all")).count() == 1, "{log}");
+    let failed = format!("cannot write to {name}: No space left on device");
+    ensure!(log.matches(&failed).count() == 1 && log.contains("hint: make space"), "{log}");
     Ok(())
 }
 
@@ -237,15 +247,17 @@ pub(crate) fn reload() -> Result<()> {
     feed(&mut pipeline, 0, |_| Ok(()))?;
     let _stats = pipeline.finish(Vec::new(), Vec::new(), SOON).stats;
 
-    let stays = |events| output(folder, "stays", Profile::Native, events);
+    let stays = output(folder, "stays", Profile::Native, all)?;
     let goes = output(folder, "goes", Profile::Zeek, handshakes)?;
-    let mut pipeline = start(vec![stays(all)?, goes], &[OutcomeClass::Completed])?;
+    let mut pipeline = start(vec![stays, goes], &[OutcomeClass::Completed])?;
     feed(&mut pipeline, MIDDLE, |pipeline| {
         let no_directory = output(&folder.join("none"), "x", Profile::Native, all)?;
         let refused = vec![output(folder, "new", Profile::Native, all)?, no_directory];
         ensure!(pipeline.reload(options(&[]), refused).is_err(), "a file in no directory");
         let new = output(folder, "new", Profile::Native, all)?;
-        Ok(pipeline.reload(options(&[]), vec![new, stays(handshakes)?])?)
+        // The same file by another path.
+        let stays = output(&folder.join("."), "stays", Profile::Native, handshakes)?;
+        Ok(pipeline.reload(options(&[]), vec![new, stays])?)
     })?;
     let stats = pipeline.finish(Vec::new(), Vec::new(), Duration::from_secs(60)).stats;
     let told = |name: &str| -> Result<(Vec<String>, OutputCounters)> {
@@ -270,5 +282,29 @@ pub(crate) fn reload() -> Result<()> {
     ensure!(waited >= 2, "only {waited} lines waited");
     ensure!(goes.len() == 1, "{goes:#?}");
     ensure!(stats.pipeline.observations == reference.len() as u64, "{:?}", stats.pipeline);
+    Ok(())
+}
+
+/// A reader that goes away before anything comes: what it costs is said at the end, with the number.
+pub(crate) fn gone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket)?;
+    let to_socket = format!("unix:{}", socket.display());
+    let mut command =
+        tls_sniff(&["-r", "-", "--output", &to_socket, "--output", "stdout", "--format", "json"])?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn()?;
+    // It connects before it reads.
+    listener.set_nonblocking(true)?;
+    drop(poll::until(SOON, "a connection", || listener.accept().ok())?);
+    drop(listener);
+    fs::remove_file(&socket)?;
+    process.stdin.take().context("stdin")?.write_all(&fs::read(handshakes())?)?;
+    let output = process.wait_with_output()?;
+    let (told, log) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    let events = told.lines().filter(|line| !line.contains(r#""event":"stats""#)).count();
+    let said = format!("{to_socket}: {events} events were lost in all");
+    ensure!(events > 10 && log.matches(&said).count() == 1, "{events} events: {log}");
     Ok(())
 }

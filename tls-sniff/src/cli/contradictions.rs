@@ -1,11 +1,17 @@
 //! Flags that contradict each other in a way that clap cannot tell.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::path::Path;
 
 use super::{Cli, Format, Hook};
 use crate::{
     observation::EventKind,
-    sink::{Form, json::Profile, open::check_targets, spec::Target},
+    sink::{
+        Form,
+        json::Profile,
+        open::check_targets,
+        place::{is_renamed_to, is_same_file},
+        spec::Target,
+    },
 };
 
 impl Cli {
@@ -64,6 +70,7 @@ impl Cli {
     /// Outputs against each other and against other flags.
     fn check_outputs(&self) -> Result<(), String> {
         let outputs = self.outputs(false);
+        let capture = self.capture.options(String::new());
         check_targets(&outputs).map_err(|error| error.to_string())?;
         for output in &outputs {
             if let Target::File(path) = &output.target {
@@ -72,8 +79,20 @@ impl Cli {
                         "an --output would be written into the file that -r reads".to_owned()
                     );
                 }
-                if self.capture.write.as_ref().is_some_and(|written| is_same_place(written, path)) {
+                if capture.as_ref().is_some_and(|capture| capture.may_write(path)) {
                     return Err("an --output would be written into the capture of -w".to_owned());
+                }
+                let others = [("-w writes", &self.capture.write), ("-r reads", &self.read)];
+                for (uses, other) in others {
+                    if let Some(other) = other
+                        && output.rotation.is_asked()
+                        && is_renamed_to(path, other)
+                    {
+                        let (target, other) = (&output.target, other.display());
+                        return Err(format!(
+                            "--output {target} is renamed to {other}, which {uses}"
+                        ));
+                    }
                 }
             }
             let native = matches!(output.form, Form::Text | Form::Json(Profile::Native));
@@ -86,25 +105,4 @@ impl Cli {
         }
         Ok(())
     }
-}
-
-/// Whether two names are of one file, or will be once it is there.
-fn is_same_place(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    is_same_file(one, other)
-        || one == other
-        || place(one).is_some_and(|one| place(other) == Some(one))
-}
-
-/// Whether two names are of one file.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file = |path: &Path| {
-        let about = fs::metadata(path).ok()?;
-        about.is_file().then(|| (about.dev(), about.ino()))
-    };
-    file(one).is_some_and(|one| file(other) == Some(one))
 }

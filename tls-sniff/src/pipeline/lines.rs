@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    observation::{EventKind, EventKinds, Observation, OutputStats, Stats},
+    observation::{EventKind, EventKinds, Observation, OutputCounters, OutputStats, Stats},
     selection::Waiting,
     sink::{
         Form, Formatter,
@@ -329,29 +329,46 @@ impl Lines {
         for mut leaving in leaving.drain(..) {
             leaving.output.drain(deadline);
             keep(left, &leaving.output);
+            // It may have something to say itself; how it ended does not count, nobody asks for it any more.
+            let _ended = leaving.output.finish(&[], deadline);
         }
     }
 
-    /// Writes `stats` as the last line of each output, and ends them. How the one on stdout ended.
+    /// Writes `stats` as the last line of each output, and ends them. How they ended: the one on stdout, if that is not
+    /// well, else the first that has lost lines to a disk.
     pub(super) fn finish(self, stats: &Stats, deadline: Instant) -> Written {
-        let mut of_stdout = Written::All;
+        let (mut of_stdout, mut failed) = (Written::All, None);
+        // Live, somebody else tells what readers cost.
+        let says_losses = self.when_full == WhenFull::Wait;
         for Group { mut formatter, outputs, .. } in self.groups {
             let mut last = Vec::new();
             formatter.stats(stats, &mut last);
             for Live { options, output, .. } in outputs {
                 let name = output.name().to_owned();
+                let OutputCounters { lost_queue, lost_connection, .. } = output.counters();
+                if says_losses && lost_queue + lost_connection > 0 {
+                    tracing::warn!(
+                        "{name}: {} events were lost in all: nobody read there, or not in time",
+                        lost_queue + lost_connection
+                    );
+                }
                 let written = output.finish(&last, deadline);
                 match (&options.target, written) {
                     (Target::Stdout, written) => of_stdout = written,
                     (_, Written::All | Written::ReaderGone) => {}
-                    (_, Written::Failed(error)) => tracing::warn!("{name}: {error}"),
+                    (_, written @ Written::Failed { .. }) => {
+                        failed.get_or_insert(written);
+                    }
                     (_, Written::Stalled) => {
                         tracing::warn!("{name} did not take the last events in time: they are lost")
                     }
                 }
             }
         }
-        of_stdout
+        match (of_stdout, failed) {
+            (Written::All | Written::ReaderGone, Some(failed)) => failed,
+            (of_stdout, _) => of_stdout,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod destination;
 pub mod json;
 pub mod open;
 pub mod output;
+pub(crate) mod place;
 pub mod spec;
 pub mod syslog;
 pub mod text;

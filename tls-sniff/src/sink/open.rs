@@ -1,7 +1,6 @@
 //! Outputs that are open, before their threads are started: a sandbox may lie between.
 
 use std::{
-    collections::HashSet,
     io,
     path::PathBuf,
     thread,
@@ -14,6 +13,7 @@ use super::{
         Connect, Connected, Connector, Destination, Framing, LogFile, Peer, Socket, Stream,
     },
     output::{Output, WhenFull},
+    place::{is_renamed_to, is_same_place},
     spec::{LineFormat, OutputSpec, Rotation, Target},
     syslog::{AppName, Facility, Header},
 };
@@ -56,6 +56,9 @@ pub enum OutputError {
     /// Two of them would mix their lines.
     #[error("two outputs are {0}")]
     Twice(String),
+    /// Two of them would write one file.
+    #[error("two outputs are one file: {0} and {1}")]
+    SameFile(String, String),
     /// One would rename its file to that of another one.
     #[error("{rotated} is renamed to {other}, which is another output")]
     Renamed {
@@ -77,7 +80,7 @@ pub enum OutputError {
 impl OutputError {
     /// Whether the options are at fault.
     pub(crate) const fn is_wrong_usage(&self) -> bool {
-        matches!(self, Self::Twice(_) | Self::Renamed { .. })
+        matches!(self, Self::Twice(_) | Self::SameFile(..) | Self::Renamed { .. })
     }
 
     /// What to do about it.
@@ -96,7 +99,9 @@ impl OutputError {
                 io::ErrorKind::InvalidInput => "`--output stdout > PIPE` writes into a named pipe",
                 _ => "choose another output",
             },
-            Self::Twice(_) => "leave out one of them, or give one `events` for both",
+            Self::Twice(_) | Self::SameFile(..) => {
+                "leave out one of them, or give one `events` for both"
+            }
             Self::Renamed { .. } => "choose another name for one of them",
             Self::Thread { .. } => "`ulimit -u` and the cgroup's pids.max limit threads",
         }
@@ -150,7 +155,15 @@ impl OutputOptions {
     /// Whether another one's thread writes to the same, in the same way.
     pub(crate) fn is_same_destination(&self, other: &Self) -> bool {
         let syslog = |it: &Self| (it.facility, it.app_name.clone());
-        self.target == other.target && syslog(self) == syslog(other)
+        self.is_same_target(other) && syslog(self) == syslog(other)
+    }
+
+    /// Whether both write to one place, whatever way leads there.
+    fn is_same_target(&self, other: &Self) -> bool {
+        match (&self.target, &other.target) {
+            (Target::File(one), Target::File(other)) => is_same_place(one, other),
+            (one, other) => one == other,
+        }
     }
 
     /// Whether its file is one day to have the name of the other one's.
@@ -158,11 +171,7 @@ impl OutputOptions {
         let (Target::File(path), Target::File(other)) = (&self.target, &other.target) else {
             return false;
         };
-        let number =
-            other.as_os_str().as_encoded_bytes().strip_prefix(path.as_os_str().as_encoded_bytes());
-        number
-            .and_then(|number| number.strip_prefix(b"."))
-            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        is_renamed_to(path, other)
     }
 
     /// The kinds of events that it writes.
@@ -309,9 +318,13 @@ pub(crate) fn open_all(
 ///
 /// If one is there twice or in the way.
 pub(crate) fn check_targets(outputs: &[OutputOptions]) -> Result<(), OutputError> {
-    let mut known = HashSet::new();
-    if let Some(twice) = outputs.iter().find(|output| !known.insert(&output.target)) {
-        return Err(OutputError::Twice(twice.target.to_string()));
+    for (at, output) in outputs.iter().enumerate() {
+        let before = outputs.iter().take(at).find(|before| before.is_same_target(output));
+        match before.map(|before| [before, output].map(|it| it.target.to_string())) {
+            Some([before, output]) if before == output => return Err(OutputError::Twice(output)),
+            Some([before, output]) => return Err(OutputError::SameFile(before, output)),
+            None => {}
+        }
     }
     for rotated in outputs.iter().filter(|output| output.rotation.is_asked()) {
         if let Some(other) = outputs.iter().find(|other| rotated.is_renamed_to(other)) {

@@ -1,4 +1,4 @@
-//! What is said of a disk that refuses, at most once in ten seconds.
+//! What is said of a disk that refuses: at most once in ten seconds, and at the end how much it was in all.
 
 use std::{
     io,
@@ -18,12 +18,15 @@ pub(super) struct Trouble {
     /// How many since it began; `None` when all is well.
     lost: Option<u64>,
     said: Option<Instant>,
+    /// All that were lost, whether it was over in between or not, and the number that was said last.
+    all: u64,
+    last_said: u64,
 }
 
 impl Trouble {
     /// Losses of `what`, while `who` writes.
     pub(super) const fn of(what: &'static str, who: &'static str) -> Self {
-        Self { what, who, lost: None, said: None }
+        Self { what, who, lost: None, said: None, all: 0, last_said: 0 }
     }
 
     /// `count` were lost by `error`.
@@ -33,8 +36,9 @@ impl Trouble {
             return;
         }
         self.said = Some(Instant::now());
-        let Self { what, who, .. } = self;
         let lost = self.lost.unwrap_or(0);
+        self.last_said = lost;
+        let Self { what, who, .. } = self;
         let until = if is_full(error) { "there is space" } else { "it can be written" };
         tracing::warn!(
             "{}: {error}: {lost} {what} are lost so far; {who} goes on when {until}",
@@ -45,14 +49,24 @@ impl Trouble {
     /// `count` more were lost, by what was said.
     pub(super) fn more(&mut self, count: u64) {
         self.lost = Some(self.lost.unwrap_or(0) + count);
+        self.all += count;
     }
 
     /// All is well again.
     pub(super) fn over(&mut self, file: &Path) {
         if let Some(lost) = self.lost.take() {
             self.said = None;
+            self.last_said = lost;
             let Self { what, who, .. } = self;
             tracing::warn!("{}: {who} goes on; {lost} {what} were lost meanwhile", file.display());
+        }
+    }
+
+    /// Nothing more comes: says how many were lost in all, unless that was the last that was said.
+    pub(super) fn end(&mut self, file: &Path) {
+        let Self { what, all, .. } = *self;
+        if std::mem::replace(&mut self.last_said, all) != all {
+            tracing::warn!("{}: {all} {what} were lost in all", file.display());
         }
     }
 }
@@ -105,12 +119,24 @@ mod tests {
             trouble.over(file);
             trouble.over(file);
             trouble.lost(file, &full, 7);
+            trouble.end(file);
+            trouble.end(file);
+            // What was said as it went on is not said again.
+            let mut trouble = Trouble::of("packets", "the capture");
+            trouble.end(file);
+            trouble.lost(file, &full, 7);
+            trouble.end(file);
+            trouble.lost(file, &full, 1);
+            trouble.end(file);
         });
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         let expected = [
             "x: permission denied: 1 packets are lost so far; the capture goes on when it can be written",
             "x: the capture goes on; 5000 packets were lost meanwhile",
             "x: permission denied: 7 packets are lost so far; the capture goes on when it can be written",
+            "x: 5007 packets were lost in all",
+            "x: permission denied: 7 packets are lost so far; the capture goes on when it can be written",
+            "x: 8 packets were lost in all",
         ];
         assert_eq!(log.lines().map(str::trim).collect::<Vec<_>>(), expected);
     }

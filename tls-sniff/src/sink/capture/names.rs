@@ -59,7 +59,7 @@ impl Names {
     ///
     /// If a time cannot be put into it.
     pub(super) fn new(path: PathBuf, timed: bool, numbers: Numbers) -> Result<Self, SaveError> {
-        let has_pattern = path.as_os_str().as_encoded_bytes().contains(&b'%');
+        let has_pattern = has_time(&path);
         let pattern = match path.to_str() {
             Some(text) if timed && has_pattern => Some(text.to_owned()),
             None if timed && has_pattern => return Err(SaveError::PatternNotText(path)),
@@ -142,6 +142,23 @@ pub(super) fn compression(path: &Path) -> (Option<Compression>, &[u8]) {
         .iter()
         .find_map(|(suffix, kind)| Some((*kind, bytes.strip_suffix(suffix.as_bytes())?)));
     found.map_or((None, bytes), |(kind, rest)| (Some(kind), rest))
+}
+
+/// Whether `strftime` would fill something in.
+pub(super) fn has_time(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().contains(&b'%')
+}
+
+/// Whether `file` is `path` with some number before its endings.
+pub(super) fn is_numbered(path: &Path, file: &Path) -> bool {
+    let (Some(name), Some(of_file)) = (path.file_name(), file.file_name()) else { return false };
+    let (stem, suffixes) = split_suffixes(name);
+    let digits = (of_file.as_encoded_bytes())
+        .strip_prefix(stem.as_encoded_bytes())
+        .and_then(|rest| rest.strip_prefix(b"_"))
+        .and_then(|rest| rest.strip_suffix(suffixes.as_encoded_bytes()));
+    path.parent() == file.parent()
+        && digits.is_some_and(|it| !it.is_empty() && it.iter().all(u8::is_ascii_digit))
 }
 
 /// `path` with a number before its endings.

@@ -8,6 +8,7 @@ use super::{
     error::SaveError,
     names::{self, Names, Numbers},
 };
+use crate::sink::place;
 
 /// What tcpdump takes for `-s 0`: more than any packet has.
 pub const MAX_SNAPLEN: u32 = 262_144;
@@ -82,6 +83,18 @@ impl CaptureOptions {
     /// If they contradict each other, or the name has a time in it that is none.
     pub fn check(&self) -> Result<(), SaveError> {
         self.names(&self.plan()?).map(drop)
+    }
+
+    /// Whether `file` is one of those that it writes, as far as that can be told before: of names with a time in them
+    /// only the one without.
+    pub(crate) fn may_write(&self, file: &Path) -> bool {
+        let to_stdout = self.path == Path::new("-");
+        let is_numbered = self.plan().is_ok_and(|plan| plan.rotates())
+            && !(self.rotate_seconds.is_some() && names::has_time(&self.path))
+            && [place::entry(file), place::target(file)].into_iter().flatten().any(|file| {
+                place::entry(&self.path).is_some_and(|own| names::is_numbered(&own, &file))
+            });
+        !to_stdout && (is_numbered || place::is_same_place(&self.path, file))
     }
 
     pub(super) fn plan(&self) -> Result<Plan, SaveError> {
@@ -167,6 +180,31 @@ mod tests {
         assert_eq!(plan("x.pcap"), (CaptureFormat::Pcap, None));
         assert_eq!(plan("x.cap.gz"), (CaptureFormat::Pcap, Some(Compression::Gzip)));
         assert_eq!(plan("x.pcapng.zst"), (CaptureFormat::PcapNg, Some(Compression::Zstd)));
+    }
+
+    #[test]
+    fn names_that_it_will_write_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("s")).unwrap();
+        let once = CaptureOptions { path: at("x.pcapng.gz"), ..CaptureOptions::default() };
+        let by_size = CaptureOptions { rotate_bytes: Some(1), ..once.clone() };
+        let by_age = CaptureOptions { rotate_seconds: Some(1), ..once.clone() };
+        let timed = CaptureOptions { path: at("x%S.pcapng"), ..by_age.clone() };
+        for (name, expected) in [
+            ("x.pcapng.gz", [true, true, true, false]),
+            ("s/../x.pcapng.gz", [true, true, true, false]),
+            ("x_00007.pcapng.gz", [false, true, true, false]),
+            ("s/../x_7.pcapng.gz", [false, true, true, false]),
+            ("x_.pcapng.gz", [false; 4]),
+            ("x_1.pcapng", [false; 4]),
+            ("s/x_00007.pcapng.gz", [false; 4]),
+            ("x%S_00001.pcapng", [false; 4]),
+        ] {
+            let may = [&once, &by_size, &by_age, &timed].map(|it| it.may_write(&at(name)));
+            assert_eq!(may, expected, "{name}");
+        }
+        assert!(!options("-").may_write(Path::new("-")));
     }
 
     #[test]

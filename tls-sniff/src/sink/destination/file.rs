@@ -6,34 +6,27 @@
 //! ```
 //!
 //! Nothing that is kept moves before the file at hand could be renamed, and a step that fails is the first of the next
-//! attempt: however often that is made, no file more goes. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
+//! attempt: however often that is made, no file more goes. A file that was removed, which nobody can read any more, is
+//! opened by its name again; while that cannot be done, events are lost rather than written into it. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
 
+mod open;
 #[cfg(test)]
 mod tests;
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
+use self::open::{Open, is_file_of};
 use super::{Control, Destination, Ended, Lost, lines_in};
 use crate::sink::{directory_of, spec::Rotation, trouble::Trouble};
 
-/// Events tell who talks to whom: the group may read them, others not.
-const MODE: u32 = 0o640;
-
 /// Time between two attempts to open or rename what cannot be.
 const RETRY: Duration = Duration::from_secs(10);
-
-/// How often, and after what time, a file is tried that somebody has locked or moved at that moment: an output that a
-/// reload took away may still have it.
-const LOCK_ATTEMPTS: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of lines.
 pub struct LogFile {
@@ -44,20 +37,11 @@ pub struct LogFile {
     moved: bool,
     /// No attempt to open or rename before.
     not_before: Option<Instant>,
+    /// Why there is no file, while the one at hand was removed: the kind of the error, and words.
+    refused: Option<(ErrorKind, String)>,
     trouble: Trouble,
-}
-
-/// The file at hand.
-struct Open {
-    file: File,
-    /// Whether it can be cut and renamed; else it is a device.
-    regular: bool,
-    /// Bytes of whole lines, when it was last measured, and what was written since.
-    len: u64,
-    /// Since when it has some.
-    begun: SystemTime,
-    /// Bytes behind the last whole line, which could not be cut off.
-    torn: u64,
+    /// The first error that cost lines.
+    failed: Option<io::Error>,
 }
 
 impl LogFile {
@@ -73,7 +57,16 @@ impl LogFile {
         let is_link = open.regular && path.symlink_metadata()?.file_type().is_symlink();
         let path = if is_link { path.canonicalize()? } else { path };
         let trouble = Trouble::of("events", "writing");
-        let file = Self { path, open, rotation, moved: false, not_before: None, trouble };
+        let file = Self {
+            path,
+            open,
+            rotation,
+            moved: false,
+            not_before: None,
+            refused: None,
+            trouble,
+            failed: None,
+        };
         if file.open.regular
             && file.rotation.is_asked()
             && let Err(error) = file.finish_rotation()
@@ -86,11 +79,15 @@ impl LogFile {
 
     /// As many whole lines as may go into the file at hand, at least one, which may be another file then.
     fn fitting<'a>(&mut self, lines: &'a [u8]) -> &'a [u8] {
+        self.open.measure();
+        if self.open.removed && self.refused.is_none() {
+            // As if somebody had said that it is to be opened again.
+            (self.moved, self.not_before) = (true, None);
+        }
         if !self.rotation.is_asked() && !self.moved {
             return lines;
         }
         let first = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
-        self.open.measure();
         if !self.moved
             && self.is_due(first)
             && self.is_time()
@@ -105,7 +102,7 @@ impl LogFile {
             }
         }
         if self.moved && self.is_time() {
-            self.reopen();
+            self.open_again(false);
         }
         let Some(max) = self.rotation.max_size.filter(|_| self.open.regular && !self.moved) else {
             return lines;
@@ -114,6 +111,34 @@ impl LogFile {
         let within = lines.get(..room).unwrap_or(lines);
         let whole = within.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         lines.get(..whole.max(first)).unwrap_or(lines)
+    }
+
+    /// Writes lines of which as many as `events_in` says are events. Says how many of those were lost.
+    fn put(&mut self, lines: &[u8], events_in: fn(&[u8]) -> u64) -> u64 {
+        let mut lost = 0;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let chunk = self.fitting(rest);
+            rest = rest.get(chunk.len()..).unwrap_or_default();
+            let written = match &self.refused {
+                Some((kind, words)) if self.open.removed => {
+                    Err((0, io::Error::new(*kind, words.clone())))
+                }
+                _ => self.open.append_lines(chunk),
+            };
+            match written {
+                Ok(()) => self.trouble.over(&self.path),
+                Err((taken, error)) => {
+                    let events = events_in(chunk.get(taken..).unwrap_or_default());
+                    if events > 0 {
+                        self.trouble.lost(&self.path, &error, events);
+                    }
+                    lost += events;
+                    self.failed.get_or_insert(error);
+                }
+            }
+        }
+        lost
     }
 
     /// Whether a line of `len` bytes belongs into the next file.
@@ -145,6 +170,46 @@ impl LogFile {
         is_file_of(&self.open.file, &self.path)
     }
 
+    /// Opens the file by its name, if that is not the name of the one at hand. `asked`: by somebody, who is told if that
+    /// cannot be; otherwise it is said with what it costs.
+    fn open_again(&mut self, asked: bool) {
+        self.open.measure();
+        if self.is_in_place() {
+            // It would find its own lock.
+            self.open.has_name();
+            (self.moved, self.not_before, self.refused) = (false, None, None);
+            return;
+        }
+        let path = self.path.display();
+        match Open::append(&self.path) {
+            Ok(open) => {
+                if self.open.removed && !asked {
+                    tracing::warn!("{path} was removed: events go on into a new file of that name");
+                }
+                self.open = open;
+                (self.moved, self.not_before, self.refused) = (false, None, None);
+            }
+            Err(error) => {
+                if self.open.removed {
+                    let restart = restart_hint(&error);
+                    let words =
+                        format!("it was removed and cannot be opened again: {error}{restart}");
+                    if asked {
+                        tracing::warn!("{path}: {words}; events are lost until it can be");
+                    }
+                    self.refused = Some((error.kind(), words));
+                } else {
+                    tracing::warn!(
+                        "{path} cannot be opened: {error}{}; events go on into the file before",
+                        restart_hint(&error)
+                    );
+                }
+                self.moved = true;
+                self.wait();
+            }
+        }
+    }
+
     /// Renames the files; the one at hand is still written to. If that is `moved` then, its name is free.
     fn rotate(&mut self) -> io::Result<()> {
         self.finish_rotation()?;
@@ -173,11 +238,14 @@ impl LogFile {
     }
 }
 
-/// Whether `path` is the name of `file`.
-fn is_file_of(file: &File, path: &Path) -> bool {
-    let identity = |about: fs::Metadata| (about.dev(), about.ino());
-    let of_file = file.metadata().map(identity).ok();
-    of_file.is_some() && fs::metadata(path).map(identity).ok() == of_file
+/// What to do if a file cannot be opened for the want of rights that it had at the start.
+fn restart_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            " (if its directory is a new one, restart tls-sniff: the sandbox knows that of the start)"
+        }
+        _ => "",
+    }
 }
 
 /// Whether there is something of that name.
@@ -194,43 +262,21 @@ fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 impl Destination for LogFile {
     fn write(&mut self, lines: &[u8], _control: &Control) -> Result<Lost, Ended> {
-        let mut lost = Lost::default();
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let chunk = self.fitting(rest);
-            rest = rest.get(chunk.len()..).unwrap_or_default();
-            match self.open.append_lines(chunk) {
-                Ok(()) => self.trouble.over(&self.path),
-                Err((taken, error)) => {
-                    let events = lines_in(chunk.get(taken..).unwrap_or_default());
-                    self.trouble.lost(&self.path, &error, events);
-                    lost.write += events;
-                }
-            }
-        }
-        Ok(lost)
+        Ok(Lost { write: self.put(lines, lines_in), ..Lost::default() })
+    }
+
+    fn report(&mut self, lines: &[u8], _control: &Control) -> Result<(), Ended> {
+        self.put(lines, |_| 0);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Option<io::Error> {
+        self.trouble.end(&self.path);
+        self.failed.take()
     }
 
     fn reopen(&mut self) {
-        if self.is_in_place() {
-            // It would find its own lock.
-            (self.moved, self.not_before) = (false, None);
-            return;
-        }
-        match Open::append(&self.path) {
-            Ok(open) => {
-                self.open = open;
-                (self.moved, self.not_before) = (false, None);
-            }
-            Err(error) => {
-                self.moved = true;
-                self.wait();
-                let path = self.path.display();
-                tracing::warn!(
-                    "{path} cannot be opened: {error}; events go on into the file before"
-                );
-            }
-        }
+        self.open_again(true);
     }
 
     fn set_rotation(&mut self, rotation: Rotation) {
@@ -241,125 +287,4 @@ impl Destination for LogFile {
         // Whether or not it rotates: logrotate has it opened again.
         self.open.regular.then(|| directory_of(&self.path))
     }
-}
-
-impl Open {
-    fn append(path: &Path) -> io::Result<Self> {
-        if path.metadata().is_ok_and(|it| it.file_type().is_fifo()) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe"));
-        }
-        let file = open_alone(path)?;
-        let metadata = file.metadata()?;
-        let regular = metadata.is_file();
-        let len = if regular { metadata.len() } else { 0 };
-        let begun = metadata.created().or_else(|_| metadata.modified());
-        let begun = begun.unwrap_or_else(|_| SystemTime::now());
-        let mut open = Self { file, regular, len, begun, torn: 0 };
-        if len > 0 && !ends_with_line(path) {
-            open.file.write_all(b"\n")?;
-            open.len += 1;
-        }
-        Ok(open)
-    }
-
-    /// Appends whole lines.
-    ///
-    /// # Errors
-    ///
-    /// How many bytes are in the file for good, whole lines, and what the system said.
-    fn append_lines(&mut self, lines: &[u8]) -> Result<(), (usize, io::Error)> {
-        if self.torn > 0 {
-            self.cut().map_err(|error| (0, error))?;
-        }
-        self.measure();
-        if self.len == 0 {
-            self.begun = SystemTime::now();
-        }
-        let mut taken = 0;
-        let error = loop {
-            let rest = lines.get(taken..).unwrap_or_default();
-            if rest.is_empty() {
-                break None;
-            }
-            match self.file.write(rest) {
-                Ok(0) => break Some(ErrorKind::WriteZero.into()),
-                Ok(more) => taken += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => break Some(error),
-            }
-        };
-        let begun = lines.get(..taken).unwrap_or(lines);
-        let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        self.len += if self.regular { whole as u64 } else { 0 };
-        let Some(error) = error else { return Ok(()) };
-        if self.regular && whole < taken {
-            self.torn = (taken - whole) as u64;
-            // What the disk said first is what the operator has to know.
-            let _still_torn = self.cut();
-        }
-        Err((whole, error))
-    }
-
-    /// Looks how long the file is: whoever copies and truncates it (logrotate's copytruncate) tells nobody.
-    fn measure(&mut self) {
-        if let Ok(about) = self.file.metadata()
-            && self.regular
-        {
-            let whole = about.len().saturating_sub(self.torn);
-            self.len = if self.torn > 0 { whole.min(self.len) } else { whole };
-        }
-    }
-
-    /// Cuts off what is behind the last whole line. Never makes the file longer: that would fill it with NUL.
-    fn cut(&mut self) -> io::Result<()> {
-        self.measure();
-        if self.file.metadata()?.len() > self.len {
-            self.file.set_len(self.len)?;
-        }
-        self.torn = 0;
-        Ok(())
-    }
-}
-
-/// Opens a file for appending, which nobody else writes.
-fn open_alone(path: &Path) -> io::Result<File> {
-    for attempt in 1.. {
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Ok(file);
-        }
-        let locked = match file.try_lock() {
-            // Whoever wrote it may have renamed it in between.
-            Ok(()) => is_file_of(&file, path),
-            Err(TryLockError::WouldBlock) => false,
-            // Some file systems have no locks.
-            Err(TryLockError::Error(error)) => {
-                tracing::debug!("{} cannot be locked: {error}", path.display());
-                true
-            }
-        };
-        if locked {
-            return Ok(file);
-        }
-        if attempt == LOCK_ATTEMPTS {
-            break;
-        }
-        thread::sleep(LOCK_PAUSE);
-    }
-    let said = format!("another process writes {}", path.display());
-    Err(io::Error::new(ErrorKind::ResourceBusy, said))
-}
-
-/// Whether the last line of a file is whole: whoever wrote it may have been stopped in the middle. Behind the sandbox,
-/// which lets nobody read, it is taken for granted: what was renamed into place is whole.
-fn ends_with_line(path: &Path) -> bool {
-    let last = || -> io::Result<u8> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::End(-1))?;
-        let mut byte = [0];
-        file.read_exact(&mut byte)?;
-        let [byte] = byte;
-        Ok(byte)
-    };
-    last().map_or(true, |byte| byte == b'\n')
 }

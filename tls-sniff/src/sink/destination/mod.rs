@@ -41,11 +41,21 @@ pub trait Destination: Send {
     /// If nothing more can ever be delivered: the reader of a pipe is gone.
     fn write(&mut self, lines: &[u8], control: &Control) -> Result<Lost, Ended>;
 
+    /// Takes lines that are no events, but tell of the run: what is lost of them is not counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Destination::write`].
+    fn report(&mut self, lines: &[u8], control: &Control) -> Result<(), Ended> {
+        self.write(lines, control).map(drop)
+    }
+
     /// Opens what it writes to by its name again, if it has one (logrotate). What cannot be opened stays as it was.
     fn reopen(&mut self) {}
 
-    /// The error by which a run that is over has failed, though it went on: the first one that cost events.
-    fn take_failure(&mut self) -> Option<io::Error> {
+    /// Comes last on the thread: says how many events were lost in all, if it has not. The error by which the run has
+    /// failed, though it went on: the first one that cost lines.
+    fn end(&mut self) -> Option<io::Error> {
         None
     }
 

@@ -57,7 +57,8 @@ pub struct Socket {
     /// When it was said that nobody is there, and whether it is to be said that somebody is again.
     said_gone: Option<Instant>,
     say_back: bool,
-    said_long: bool,
+    /// Events that were too long.
+    too_long: u64,
     wire: Vec<u8>,
     /// Where each line ends on the wire.
     ends: Vec<usize>,
@@ -92,7 +93,7 @@ impl Socket {
             pause: None,
             said_gone: None,
             say_back: false,
-            said_long: false,
+            too_long: 0,
             wire: Vec::new(),
             ends: Vec::new(),
         };
@@ -205,9 +206,10 @@ impl Socket {
     }
 
     fn count_too_long(&mut self, lines: u64) {
-        if lines > 0 && !std::mem::replace(&mut self.said_long, true) {
+        if lines > 0 && self.too_long == 0 {
             tracing::warn!("{}: events that are too long for a datagram are lost", self.name);
         }
+        self.too_long += lines;
     }
 }
 
@@ -250,6 +252,15 @@ impl Destination for Socket {
                 }
             }
         }
+    }
+
+    fn end(&mut self) -> Option<io::Error> {
+        if self.too_long > 0 {
+            let Self { name, too_long, .. } = self;
+            tracing::warn!("{name}: {too_long} events were too long for a datagram in all");
+        }
+        // Of what does not fit into a message, no other run would make more.
+        None
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Stream<W> {
     /// It ends in a part of a line.
     torn: bool,
     trouble: Trouble,
-    /// The first error that cost events.
+    /// The first error that cost lines.
     failed: Option<io::Error>,
 }
 
@@ -89,8 +89,14 @@ impl Stream<File> {
     }
 }
 
-impl<W: Write + Send> Destination for Stream<W> {
-    fn write(&mut self, lines: &[u8], control: &Control) -> Result<Lost, Ended> {
+impl<W: Write + Send> Stream<W> {
+    /// Writes lines of which as many as `events_in` says are events.
+    fn put(
+        &mut self,
+        lines: &[u8],
+        events_in: fn(&[u8]) -> u64,
+        control: &Control,
+    ) -> Result<Lost, Ended> {
         let ended = if self.torn { self.write_all(b"\n", control) } else { Ok(()) };
         let written = match ended {
             Ok(()) => {
@@ -103,7 +109,7 @@ impl<W: Write + Send> Destination for Stream<W> {
             self.trouble.over(Path::new("stdout"));
             return Ok(Lost::default());
         };
-        let events = lines_in(lines.get(taken..).unwrap_or_default());
+        let events = events_in(lines.get(taken..).unwrap_or_default());
         if error.kind() == ErrorKind::WouldBlock {
             return Ok(Lost { queue: events, ..Lost::default() });
         }
@@ -114,12 +120,25 @@ impl<W: Write + Send> Destination for Stream<W> {
         if taken > 0 {
             self.tear(written.iter().rev().take_while(|byte| **byte != b'\n').count());
         }
-        self.trouble.lost(Path::new("stdout"), &error, events);
+        if events > 0 {
+            self.trouble.lost(Path::new("stdout"), &error, events);
+        }
         self.failed.get_or_insert(error);
         Ok(Lost { write: events, ..Lost::default() })
     }
+}
 
-    fn take_failure(&mut self) -> Option<io::Error> {
+impl<W: Write + Send> Destination for Stream<W> {
+    fn write(&mut self, lines: &[u8], control: &Control) -> Result<Lost, Ended> {
+        self.put(lines, lines_in, control)
+    }
+
+    fn report(&mut self, lines: &[u8], control: &Control) -> Result<(), Ended> {
+        self.put(lines, |_| 0, control).map(drop)
+    }
+
+    fn end(&mut self) -> Option<io::Error> {
+        self.trouble.end(Path::new("stdout"));
         self.failed.take()
     }
 }
@@ -185,7 +204,7 @@ mod tests {
             let expected = if cuts { "one\nfive\n" } else { "one\ntw\nfive\n" };
             assert_eq!(io::read_to_string(file).unwrap(), expected);
             // A run that has lost events by it does not end well.
-            assert_eq!(stream.take_failure().unwrap().raw_os_error(), Some(28));
+            assert_eq!(stream.end().unwrap().raw_os_error(), Some(28));
         }
     }
 

@@ -27,7 +27,10 @@ use std::{
 };
 
 use self::queue::{Full, Shared, Work, add};
-use super::{destination::Destination, spec::Rotation};
+use super::{
+    destination::{Destination, Lost},
+    spec::Rotation,
+};
 use crate::observation::OutputCounters;
 
 /// A batch goes to the queue when it has this many bytes, or when its producer has nothing more. A buffer of the queue
@@ -53,8 +56,13 @@ pub enum Written {
     All,
     /// The reader went away (`| head`): no error.
     ReaderGone,
-    /// Writing failed.
-    Failed(io::Error),
+    /// Lines were lost for good, though the writing may have gone on.
+    Failed {
+        /// The output.
+        name: String,
+        /// The first reason.
+        error: io::Error,
+    },
     /// The reader did not take the rest in time.
     Stalled,
 }
@@ -98,19 +106,21 @@ fn run(destination: &mut dyn Destination, shared: &Shared) {
                 continue;
             }
             Work::End => {
-                if let Some(error) = destination.take_failure() {
+                if let Some(error) = destination.end() {
                     shared.fail(error);
                 }
                 return;
             }
         };
         // A report that is lost is followed by another one.
-        let reported = if report.is_empty() {
-            Ok(())
-        } else {
-            destination.write(&report, &shared.control).map(drop)
-        };
+        let reported =
+            if report.is_empty() { Ok(()) } else { destination.report(&report, &shared.control) };
         let result = reported.map_err(|ended| (filled.events, ended.error)).and_then(|()| {
+            // The last lines of all.
+            if filled.events == 0 {
+                let last = destination.report(&filled.lines, &shared.control);
+                return last.map(|()| Lost::default()).map_err(|ended| (0, ended.error));
+            }
             let result = destination.write(&filled.lines, &shared.control);
             result.map_err(|ended| (ended.events.min(filled.events), ended.error))
         });
@@ -291,7 +301,7 @@ impl Output {
         match self.shared.take_error() {
             None => Written::All,
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Written::ReaderGone,
-            Some(error) => Written::Failed(error),
+            Some(error) => Written::Failed { name: self.name.clone(), error },
         }
     }
 }

@@ -175,7 +175,7 @@ fn a_full_disk_costs_what_it_refuses_and_is_told_at_the_end() {
     }
     let (counters, written) = finish(output, b"last\n");
     assert_eq!((counters.written, counters.lost_write, counters.after_end), (3, 2, 0));
-    assert!(matches!(written, Written::Failed(_)), "{written:?}");
+    assert!(matches!(written, Written::Failed { .. }), "{written:?}");
 }
 
 #[test]

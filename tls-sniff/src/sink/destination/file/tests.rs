@@ -1,5 +1,7 @@
 //! Files that are renamed, moved, cut and full.
 
+use std::{fs::File, io::Write as _};
+
 use super::*;
 
 fn write(file: &mut LogFile, lines: &str) -> Lost {
@@ -142,6 +144,52 @@ fn a_file_that_was_moved_gets_what_comes_until_it_is_opened_again() {
 }
 
 #[test]
+fn a_file_that_was_removed_is_made_again_or_costs_what_comes() {
+    for max_size in [None, Some(1 << 20), Some(4)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, path) = (folder.path().join("d"), folder.path().join("d/x"));
+        fs::create_dir(&directory).unwrap();
+        let rotation = Rotation { max_size, max_age: None, keep: None };
+        let mut file = LogFile::open(path.clone(), rotation).unwrap();
+        write(&mut file, "one\n");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(write(&mut file, "two\n"), Lost::default());
+        assert_eq!(read(&path), "two\n");
+        // Another name is still of use to somebody.
+        let other = folder.path().join("other");
+        fs::hard_link(&path, &other).unwrap();
+        fs::remove_file(&path).unwrap();
+        file.set_rotation(Rotation::default());
+        assert_eq!(write(&mut file, "three\n"), Lost::default());
+        assert_eq!(read(&other), "two\nthree\n");
+        // SIGHUP finds no directory, and the file is still there; then it is not.
+        fs::remove_dir(&directory).unwrap();
+        file.reopen();
+        assert_eq!(write(&mut file, "four\n"), Lost::default());
+        assert_eq!(read(&other), "two\nthree\nfour\n");
+        fs::remove_file(&other).unwrap();
+        file.set_rotation(rotation);
+        for (asked, events, lines) in [(false, 2, "five\nsix\n"), (true, 1, "seven\n")] {
+            if asked {
+                file.reopen();
+            }
+            assert_eq!(write(&mut file, lines), Lost { write: events, ..Lost::default() });
+        }
+        // Not with each batch is it tried again.
+        fs::create_dir(&directory).unwrap();
+        assert_eq!(write(&mut file, "eight\n"), Lost { write: 1, ..Lost::default() });
+        file.not_before = None;
+        assert_eq!(write(&mut file, "nine\n"), Lost::default());
+        assert_eq!(read(&path), "nine\n");
+        let failed = file.end().unwrap();
+        assert_eq!(failed.kind(), ErrorKind::NotFound);
+        assert!(
+            failed.to_string().starts_with("it was removed and cannot be opened again: No such")
+        );
+    }
+}
+
+#[test]
 fn one_process_writes_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
@@ -164,7 +212,10 @@ fn one_process_writes_a_file() {
 #[test]
 fn what_a_disk_refuses_is_counted_and_leaves_no_half_line() {
     let mut full = LogFile::open("/dev/full".into(), Rotation::default()).unwrap();
+    assert!(full.end().is_none());
     assert_eq!(write(&mut full, "one\ntwo\n"), Lost { write: 2, ..Lost::default() });
+    // A run that has lost events by it does not end well.
+    assert_eq!(full.end().unwrap().raw_os_error(), Some(28));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
