@@ -198,6 +198,7 @@ fn main() -> ExitCode {
         ),
         test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
         test("names_are_looked_up_without_capabilities", LOOKED_UP, lookups::without_capabilities),
+        test("names_are_looked_up_by_the_next_connector", LOOKED_UP, lookups::connector_killed),
         test(
             "doctor_tells_what_there_is",
             &[Need::Root, Need::Tool("ip"), Need::Tool("tc"), Need::Tool("ethtool")],

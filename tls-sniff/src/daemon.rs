@@ -206,7 +206,12 @@ impl Live {
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
             Report::Reloaded(text) => self.reloaded(&text),
             Report::Refused(failure) => self.refused(&failure),
-            Report::Loaded(_) | Report::Watching | Report::Detached(_) | Report::Failed(_) => {}
+            // `Handle` has given the connector's socket to the outputs.
+            Report::Connector
+            | Report::Loaded(_)
+            | Report::Watching
+            | Report::Detached(_)
+            | Report::Failed(_) => {}
         }
     }
 

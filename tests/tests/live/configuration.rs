@@ -45,7 +45,10 @@ impl Run {
     /// Another text, and what the log says of it from there on.
     fn reload(&mut self, text: &str, answer: &str) -> Result<Vec<String>> {
         let (lines, before) = (self.sniffer.stderr().len(), self.count(answer));
-        fs::write(&self.config, text)?;
+        // As an editor does it: a signal of before may have it read meanwhile.
+        let beside = self.config.with_extension("new");
+        fs::write(&beside, text)?;
+        fs::rename(&beside, &self.config)?;
         self.sniffer.signal(Signal::SIGHUP)?;
         poll::until(SOON, answer, || (self.count(answer) > before).then_some(()))
             .with_context(|| self.sniffer.stderr().join("\n"))?;

@@ -10,7 +10,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    io::Read as _,
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,12 +26,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tempfile::TempDir;
 use tls_sniff_tests::{
     frame::{Frame, client_hello},
     netns::Namespace,
     packet_socket::PacketSocket,
     poll,
-    sniffer::{self, Sniffer},
+    sniffer::{self, Sniffer, Stopped},
     veth::VethPair,
 };
 
@@ -39,6 +41,9 @@ use super::sandbox::{children, mask, status};
 const SOON: Duration = Duration::from_secs(45);
 const READ: &str = "the configuration was read again";
 const STAYS: &str = "the configuration stays as it was";
+
+/// What is said of a connector that has ended, and of nothing else.
+const ENDED: &str = "; another one is started";
 
 /// What a reload waits for an expression.
 const GIVEN_UP: Duration = Duration::from_secs(15);
@@ -177,72 +182,159 @@ fn start(namespace: &Namespace, folder: &Path) -> Result<Sniffer> {
     Sniffer::spawn(command)
 }
 
-pub(crate) fn without_capabilities() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let config = folder.path().join("config.toml");
-    let pair = VethPair::new()?;
-    let namespace = &pair.second.namespace;
-    let dns = Dns::start(namespace)?;
-    let logs = namespace.enter(|| TcpListener::bind((ADDRESS, 601)))??;
-    logs.set_nonblocking(true)?;
-    let connected = || poll::until(SOON, "a connection for the log", || logs.accept().ok());
-
-    fs::write(&config, configuration("one.test", "logs.test"))?;
-    let mut sniffer = start(namespace, folder.path())?;
-    sniffer.ready()?;
-    dns.asked_without_capabilities("one.test", "tls-expression")?;
-    let _first = connected()?;
-    dns.asked_without_capabilities("logs.test", "tls-connector")?;
-
-    let mut reload = |text: &str, answer: &str| -> Result<Duration> {
-        let count = |sniffer: &Sniffer| {
-            sniffer.stderr().iter().filter(|line| line.contains(answer)).count()
-        };
-        let (before, asked) = (count(&sniffer), Instant::now());
-        fs::write(&config, text)?;
-        sniffer.signal(Signal::SIGHUP)?;
-        poll::until(SOON, answer, || (count(&sniffer) > before).then_some(()))
-            .with_context(|| sniffer.stderr().join("\n"))?;
-        Ok(asked.elapsed())
-    };
-    reload(&configuration("two.test", "others.test"), READ)?;
-    dns.asked_without_capabilities("two.test", "tls-expression")?;
-    let second = connected()?;
-    dns.asked_without_capabilities("others.test", "tls-connector")?;
-
-    // One that nobody knows anything about is given up, and what was in force stays.
-    let waited = reload(&configuration(SILENT, "others.test"), STAYS)?;
-    ensure!(waited < 2 * GIVEN_UP, "{waited:?}");
-    dns.asked_without_capabilities(SILENT, "tls-expression")?;
-    let said = sniffer.stderr().join("\n");
-    ensure!(said.contains("to compile it took more than 15 s"), "{said}");
-    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
-    let told = |sniffer: &mut Sniffer, port: u16| -> Result<()> {
-        let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build();
-        socket.send(&frame)?;
-        sniffer.wait_for(SOON, |event| event["source_port"] == port).map(drop)
-    };
-    told(&mut sniffer, 1001)?;
-    kill_connector(&sniffer)?;
-    drop(second);
-    // An output is connected again for something that it has to send.
-    told(&mut sniffer, 1002)?;
-    let ended = "the process that connects outputs has ended, so that none is connected again";
-    poll::until(SOON, ended, || {
-        sniffer.stderr().iter().any(|line| line.contains(ended)).then_some(())
-    })
-    .with_context(|| sniffer.stderr().join("\n"))?;
-    let stopped = sniffer.stop()?;
-    ensure!(stopped.status.success(), "{stopped:#?}");
-    dns.end()
+/// What all of it happens to.
+struct Run {
+    config: PathBuf,
+    _folder: TempDir,
+    pair: VethPair,
+    dns: Dns,
+    /// Where the output's events go to.
+    logs: TcpListener,
+    sniffer: Sniffer,
 }
 
-/// Kills the connector, a child of the attacher.
-fn kill_connector(sniffer: &Sniffer) -> Result<()> {
-    let [attacher] = children(sniffer.id())?[..] else { anyhow::bail!("one child") };
-    let is_connector = |id: &u32| {
-        fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "tls-connector\n")
-    };
-    let connector = children(attacher)?.into_iter().find(is_connector).context("a connector")?;
-    Ok(kill(Pid::from_raw(connector.try_into()?), Signal::SIGKILL)?)
+impl Run {
+    fn start(host: &str, logs: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("config.toml");
+        let pair = VethPair::new()?;
+        let namespace = &pair.second.namespace;
+        let dns = Dns::start(namespace)?;
+        let listener = namespace.enter(|| TcpListener::bind((ADDRESS, 601)))??;
+        listener.set_nonblocking(true)?;
+        fs::write(&config, configuration(host, logs))?;
+        let mut sniffer = start(namespace, folder.path())?;
+        sniffer.ready()?;
+        Ok(Self { config, _folder: folder, pair, dns, logs: listener, sniffer })
+    }
+
+    fn connected(&self) -> Result<TcpStream> {
+        let connection = poll::until(SOON, "a connection", || self.logs.accept().ok());
+        Ok(connection.with_context(|| self.sniffer.stderr().join("\n"))?.0)
+    }
+
+    /// How many lines of its log have these words.
+    fn said(&self, words: &str) -> usize {
+        self.sniffer.stderr().iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Has another configuration read, and waits for `answer`.
+    fn reload(&mut self, text: &str, answer: &str) -> Result<Duration> {
+        let (before, asked) = (self.said(answer), Instant::now());
+        fs::write(&self.config, text)?;
+        self.sniffer.signal(Signal::SIGHUP)?;
+        poll::until(SOON, answer, || (self.said(answer) > before).then_some(()))
+            .with_context(|| self.sniffer.stderr().join("\n"))?;
+        Ok(asked.elapsed())
+    }
+
+    /// Has a hello from this port told.
+    fn tell(&mut self, port: u16) -> Result<()> {
+        let socket = PacketSocket::open(&self.pair.first.namespace, "veth-a")?;
+        let frame = Frame::ethernet().ipv4().tcp(port, 443).payload(&client_hello()).build();
+        socket.send(&frame)?;
+        self.sniffer.wait_for(SOON, |event| event["source_port"] == port).map(drop)
+    }
+
+    fn attacher(&self) -> Result<u32> {
+        let [attacher] = children(self.sniffer.id())?[..] else { anyhow::bail!("one child") };
+        Ok(attacher)
+    }
+
+    fn kill_connector(&self) -> Result<u32> {
+        let is_connector = |id: &u32| {
+            fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|it| it == "tls-connector\n")
+        };
+        let mut children = children(self.attacher()?)?.into_iter();
+        let connector = children.find(is_connector).context("a connector")?;
+        kill(Pid::from_raw(connector.try_into()?), Signal::SIGKILL)?;
+        Ok(connector)
+    }
+
+    fn end(self) -> Result<Stopped> {
+        let stopped = self.sniffer.stop()?;
+        ensure!(stopped.status.success(), "{stopped:#?}");
+        self.dns.end()?;
+        Ok(stopped)
+    }
+}
+
+pub(crate) fn without_capabilities() -> Result<()> {
+    let mut run = Run::start("one.test", "logs.test")?;
+    run.dns.asked_without_capabilities("one.test", "tls-expression")?;
+    let _first = run.connected()?;
+    run.dns.asked_without_capabilities("logs.test", "tls-connector")?;
+
+    run.reload(&configuration("two.test", "others.test"), READ)?;
+    run.dns.asked_without_capabilities("two.test", "tls-expression")?;
+    let _second = run.connected()?;
+    run.dns.asked_without_capabilities("others.test", "tls-connector")?;
+
+    // One that nobody knows anything about is given up, and what was in force stays.
+    let waited = run.reload(&configuration(SILENT, "others.test"), STAYS)?;
+    ensure!(waited < 2 * GIVEN_UP, "{waited:?}");
+    run.dns.asked_without_capabilities(SILENT, "tls-expression")?;
+    ensure!(run.said("to compile it took more than 15 s") == 1, "{:#?}", run.sniffer.stderr());
+    run.tell(1001)?;
+    let stopped = run.end()?;
+    ensure!(!stopped.stderr.iter().any(|line| line.contains(ENDED)), "{stopped:#?}");
+    Ok(())
+}
+
+/// A connector that is killed has a successor, which connects outputs again and knows those of a reload. Nothing is left
+/// of the old one.
+pub(crate) fn connector_killed() -> Result<()> {
+    let mut run = Run::start("one.test", "logs.test")?;
+    let first = run.connected()?;
+    let killed = run.kill_connector()?;
+    drop(first);
+    // An output is connected again for something that it has to send.
+    run.tell(1001)?;
+    let mut second = run.connected()?;
+    arrives(&mut second, 1001)?;
+    run.dns.asked_without_capabilities("logs.test", "tls-connector")?;
+    ensure!(run.dns.asked("logs.test").len() > 1);
+
+    // During a reload, too.
+    let killed_too = run.kill_connector()?;
+    ensure!(killed_too != killed);
+    run.reload(&configuration("one.test", "others.test"), READ)?;
+    run.tell(1002)?;
+    let mut third = run.connected()?;
+    arrives(&mut third, 1002)?;
+    run.dns.asked_without_capabilities("others.test", "tls-connector")?;
+    // Told while it runs.
+    run.reload(&configuration("one.test", "fourth.test"), READ)?;
+    run.tell(1003)?;
+    let mut fourth = run.connected()?;
+    arrives(&mut fourth, 1003)?;
+
+    for child in children(run.attacher()?)? {
+        let child = status(Path::new(&format!("/proc/{child}")))?;
+        ensure!(!child["State"].starts_with('Z'), "{child:#?}");
+    }
+    for killed in [killed, killed_too] {
+        ensure!(!Path::new(&format!("/proc/{killed}")).exists());
+    }
+    let stopped = run.end()?;
+    let said: Vec<_> = stopped.stderr.iter().filter(|line| line.contains(ENDED)).collect();
+    let [one, two] = said[..] else { anyhow::bail!("{stopped:#?}") };
+    for (line, killed) in [(one, killed), (two, killed_too)] {
+        ensure!(line.contains("WARN") && line.contains(&killed.to_string()), "{line}");
+        ensure!(line.contains("was ended by SIGKILL"), "{line}");
+    }
+    Ok(())
+}
+
+/// Waits until the hello from this port has come.
+fn arrives(connection: &mut TcpStream, port: u16) -> Result<()> {
+    connection.set_read_timeout(Some(SOON))?;
+    let (mut arrived, mut buffer) = (Vec::new(), [0; 4096]);
+    let wanted = format!(r#""source_port":{port},"#);
+    while !String::from_utf8_lossy(&arrived).contains(&wanted) {
+        let len = connection.read(&mut buffer).context(wanted.clone())?;
+        ensure!(len > 0, "the connection ended before {wanted}");
+        arrived.extend(&buffer[..len]);
+    }
+    Ok(())
 }

@@ -9,13 +9,14 @@
 //!         └── by the request's number ◄── Answer, fd ◄┘
 //! ```
 //!
-//! It ends when the daemon's end is closed, which outlives the attacher: the last events are written then.
+//! It ends when the daemon's end is closed, which outlives the attacher: the last events are written then. If it ends
+//! before, the attacher starts another one, and the daemon asks that; what the old one was asked for has failed.
 
 use std::{
     collections::BTreeMap,
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -28,9 +29,6 @@ pub type Connect = Box<dyn Fn(u64) -> io::Result<OwnedFd> + Send + Sync>;
 
 /// Attempts at one time. More are refused, and made again later as any that fail.
 const MOST_ATTEMPTS: usize = 16;
-
-/// What is said when it has ended.
-pub(super) const ENDED: &str = "the process that connects outputs has ended, so that none is connected again: restart tls-sniff";
 
 /// An output that is to be connected.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -58,12 +56,52 @@ impl Message for Answer {
     const BRINGS_FD: bool = true;
 }
 
-/// The daemon's end.
+/// The daemon's way to have outputs connected, by whichever connector there is.
 pub struct Connector {
+    end: Mutex<Arc<End>>,
+}
+
+impl Connector {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { end: Mutex::new(Arc::new(End::new(socket))) }
+    }
+
+    /// Has the output with this digest connected, and waits for it. Others may ask meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be connected, or the connector has ended: there is another one soon.
+    pub fn connect(&self, output: u64) -> io::Result<OwnedFd> {
+        let end = Arc::clone(&self.end());
+        end.connect(output)
+    }
+
+    /// Asks another connector from now on. Whoever waits for the old one sees its end.
+    pub(super) fn replace(&self, socket: OwnedFd) {
+        *self.end() = Arc::new(End::new(socket));
+    }
+
+    fn end(&self) -> MutexGuard<'_, Arc<End>> {
+        // Nothing in it can be half done.
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error of the connector's socket says that it has ended; one that has left a message unread resets it.
+pub(super) fn has_ended(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// For an output that is one more attempt in vain. The attacher says how it has ended.
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the process that connects outputs has ended")
+}
+
+/// The daemon's end of the socket to one connector.
+struct End {
     socket: OwnedFd,
     answers: Mutex<Answers>,
     arrived: Condvar,
-    end_is_said: Once,
 }
 
 /// What has arrived, by the request. One of those who wait reads for all of them.
@@ -74,26 +112,15 @@ struct Answers {
     somebody_reads: bool,
 }
 
-impl Connector {
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            answers: Mutex::default(),
-            arrived: Condvar::new(),
-            end_is_said: Once::new(),
-        }
+impl End {
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, answers: Mutex::default(), arrived: Condvar::new() }
     }
 
-    /// Has the output with this digest connected, and waits for it. Others may ask meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be connected, or the connector has ended.
-    pub fn connect(&self, output: u64) -> io::Result<OwnedFd> {
+    fn connect(&self, output: u64) -> io::Result<OwnedFd> {
         let request = self.next_request();
-        protocol::send(&self.socket, &Wanted { request, output }, None).map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe { self.ended() } else { error }
-        })?;
+        protocol::send(&self.socket, &Wanted { request, output }, None)
+            .map_err(|error| if has_ended(&error) { ended() } else { error })?;
         let mut answers = self.answers();
         loop {
             if let Some(answer) = answers.arrived.remove(&request) {
@@ -115,14 +142,6 @@ impl Connector {
         }
     }
 
-    /// It has ended, which an output does not say: for that it is one more attempt in vain.
-    fn ended(&self) -> io::Error {
-        self.end_is_said.call_once(|| {
-            tracing::error!("{ENDED}");
-        });
-        io::ErrorKind::BrokenPipe.into()
-    }
-
     fn next_request(&self) -> u32 {
         let mut answers = self.answers();
         answers.requests = answers.requests.wrapping_add(1);
@@ -137,7 +156,7 @@ impl Connector {
     /// The next answer, whose ever it is.
     fn receive(&self) -> io::Result<(u32, io::Result<OwnedFd>)> {
         let (Answer { request, outcome }, fd) =
-            protocol::receive(&self.socket)?.ok_or_else(|| self.ended())?;
+            protocol::receive(&self.socket)?.ok_or_else(ended)?;
         let connected = match outcome {
             Ok(()) => fd.ok_or_else(|| io::ErrorKind::InvalidData.into()),
             Err((Some(number), _)) => Err(io::Error::from_raw_os_error(number)),
@@ -241,7 +260,8 @@ mod tests {
         };
         thread::scope(|scope| {
             let slow = [(); 3].map(|()| scope.spawn(|| path(connector.connect(SLOW).unwrap())));
-            while connector.answers().requests < 3 || !connector.answers().somebody_reads {
+            let end = Arc::clone(&connector.end());
+            while end.answers().requests < 3 || !end.answers().somebody_reads {
                 thread::yield_now();
             }
             // By another thread than that which reads the answers.
@@ -251,6 +271,33 @@ mod tests {
                 assert_eq!(slow.join().unwrap(), "/dev/zero");
             }
         });
+    }
+
+    #[test]
+    fn whoever_waits_sees_the_end_and_the_next_one_is_asked() {
+        let (one, other) = protocol::pair().unwrap();
+        let connector = Connector::new(one);
+        let end = Arc::clone(&connector.end());
+        thread::scope(|scope| {
+            let waiting = [(); 3].map(|()| scope.spawn(|| connector.connect(0)));
+            while end.answers().requests < 3 || !end.answers().somebody_reads {
+                thread::yield_now();
+            }
+            // The old one ends behind that.
+            connector.replace(service(&Arc::new(Barrier::new(1))));
+            connector.connect(0).unwrap();
+            // One of the requests is read and not answered.
+            protocol::receive::<Wanted>(&other).unwrap();
+            drop(other);
+            for waiting in waiting {
+                let error = waiting.join().unwrap().unwrap_err();
+                assert!(error.to_string().contains("has ended"), "{error}");
+            }
+        });
+        // Asked behind its end.
+        let error = end.connect(0).unwrap_err();
+        assert!(error.to_string().contains("has ended"), "{error}");
+        connector.connect(0).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::fd::OwnedFd,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -42,10 +43,11 @@ impl Forked {
     /// # Errors
     ///
     /// If the reactor refuses the socket.
-    pub fn split(self) -> Result<(Handle, Connector), Error> {
+    pub fn split(self) -> Result<(Handle, Arc<Connector>), Error> {
         let Self { socket, connector, child } = self;
         let channel = Channel::new(socket).map_err(unheard)?;
-        Ok((Handle::new(channel, child), Connector::new(connector)))
+        let connector = Arc::new(Connector::new(connector));
+        Ok((Handle::new(channel, Arc::clone(&connector), child), connector))
     }
 }
 
@@ -61,12 +63,15 @@ pub struct Handle {
     /// Whether counters were asked for and have not come.
     counting: Cell<bool>,
     child: Child,
+    /// Gets the socket of another one, if that connects outputs. It is closed last: so the attacher sees no end of the
+    /// connector before the daemon's.
+    connector: Arc<Connector>,
 }
 
 impl Handle {
-    fn new(channel: Channel<Request, Report>, child: Child) -> Self {
+    fn new(channel: Channel<Request, Report>, connector: Arc<Connector>, child: Child) -> Self {
         let (waiting, unsent) = (RefCell::default(), RefCell::default());
-        Self { channel, waiting, unsent, counting: Cell::new(false), child }
+        Self { channel, waiting, unsent, counting: Cell::new(false), child, connector }
     }
 
     /// Waits until the programs are loaded, and takes the ring over.
@@ -83,7 +88,8 @@ impl Handle {
         }
     }
 
-    /// The next report, before which requests are sent that could not be yet. Nothing is lost if this is dropped while it waits.
+    /// The next report, before which requests are sent that could not be yet. The socket of another connector is asked from
+    /// then on. Nothing is lost if this is dropped while it waits.
     ///
     /// # Errors
     ///
@@ -104,6 +110,15 @@ impl Handle {
                 let mut text = String::new();
                 File::from(file).read_to_string(&mut text).map_err(unheard)?;
                 Ok(Report::Reloaded(text))
+            }
+            (Report::Connector, Some(socket)) => {
+                self.connector.replace(socket);
+                Ok(Report::Connector)
+            }
+            (Report::Connector, None) => {
+                // The kernel hands none over then. The attacher sees the end of that connector, and sends another one's.
+                tracing::warn!("outputs are not connected again yet: too many files are open");
+                Ok(Report::Connector)
             }
             (report, _) => Ok(report),
         }
@@ -205,13 +220,18 @@ impl Drop for Child {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attacher::protocol::{self, pair, receive};
+    use crate::attacher::{
+        connector,
+        protocol::{self, pair, receive},
+    };
 
     /// It has no process.
     fn handle() -> (Handle, OwnedFd) {
         let (socket, other) = pair().unwrap();
         let child = Child { id: Pid::from_raw(i32::MAX), patience: Duration::ZERO };
-        (Handle::new(Channel::new(socket).unwrap(), child), other)
+        // Nobody connects.
+        let connector = Arc::new(Connector::new(pair().unwrap().0));
+        (Handle::new(Channel::new(socket).unwrap(), connector, child), other)
     }
 
     #[tokio::test]
@@ -232,6 +252,24 @@ mod tests {
         let mut heard = heard.join().unwrap();
         assert_eq!(heard.pop(), Some(Request::Detach));
         assert_eq!(heard, vec![Request::Reload; asked]);
+    }
+
+    #[tokio::test]
+    async fn outputs_are_connected_by_the_connector_that_was_reported_last() {
+        let (handle, other) = handle();
+        let connector = Arc::clone(&handle.connector);
+        connector.connect(0).unwrap_err();
+        let (socket, its_socket) = pair().unwrap();
+        protocol::send(&other, &Report::Connector, Some(&socket)).unwrap();
+        drop(socket);
+        // Also one that was read ahead of its time.
+        handle.look_ahead(&mut BTreeMap::new());
+        assert_eq!(handle.next().await.unwrap(), Report::Connector);
+        thread::spawn(move || {
+            let connect = |_| Ok(File::open("/dev/null")?.into());
+            connector::serve(its_socket, Box::new(connect)).unwrap();
+        });
+        connector.connect(0).unwrap();
     }
 
     #[tokio::test]

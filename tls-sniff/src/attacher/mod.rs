@@ -7,8 +7,9 @@
 //!                             │ Handle         ◄── SEQPACKET ──►                         │
 //!                             │                    Counters, Reload, Detach ──►          │ CAP_BPF, CAP_PERFMON,
 //!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
-//!                             │              Gone, Counters, Reloaded + a text,          │
-//!                             │              Refused, Detached, Failed                   │
+//!                             │              Gone, Connector + its socket, Counters,     │
+//!                             │              Reloaded + a text, Refused, Detached,       │
+//!                             │              Failed                                      │
 //!                             └──────────────┐                                           │ one thread
 //!                                            │                                           │
 //!                               Connector ◄──┴── SEQPACKET ──► connector, a child of it ─┤ no capability
@@ -24,11 +25,12 @@
 //!
 //! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
 //! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is
-//! attached.
+//! attached. A connector that ends takes nobody with it: the attacher starts another one, and the daemon gets its socket.
 //!
 //! It comes into being by a fork, not by exec, so that it has the parsed options; before any thread, because of
 //! threads only the one that forks is there in the child.
 
+mod connecting;
 mod connector;
 mod handle;
 mod peers;

@@ -60,6 +60,8 @@ pub enum Report {
     Watching,
     /// Nothing comes from this interface any more; what came may still be in the ring.
     Gone(u32),
+    /// Another process connects outputs from now on; its socket comes with it.
+    Connector,
     /// The counters of the kernel programs.
     Counters(Counters),
     /// The kernel has the filters of the configuration as it is now. Its text, which comes as a file.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!          ┌ the daemon asks, or has ended ──► counters | new programs | detach, and the end
-//!  select ─┤
+//!  select ─┼ the connector has ended ──► another one, whose socket the daemon gets
 //!          └ link change ──► compare interfaces with what is attached
 //! ```
 
@@ -15,7 +15,8 @@ use std::{
 
 use super::{
     Options, Selection,
-    peers::{Connecting, Peers},
+    connecting::Connecting,
+    peers::Peers,
     process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
     reload::{Reloaded, Reloader},
@@ -74,7 +75,7 @@ async fn live(daemon: &Daemon, connector: OwnedFd, options: Options) -> Result<(
         daemon,
         selection: options.selection,
         reloader,
-        connecting: Connecting::NotYet(connector),
+        connecting: Connecting::new(connector),
         attacher: Attacher::new(programs, options.attach),
         links_seen: Instant::now(),
         named: BTreeMap::new(),
@@ -219,6 +220,9 @@ impl Watch<'_> {
                         }
                         end => return Ok(end),
                     }
+                }
+                socket = self.connecting.again() => {
+                    daemon.send(&Report::Connector, Some(&socket)).await.map_err(unheard)?;
                 }
                 () = interfaces.changed() => self.reconcile(interfaces).await?,
             }
