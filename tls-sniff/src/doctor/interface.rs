@@ -69,7 +69,7 @@ fn no_tcx(errno: Option<i32>) -> Finding {
         Some(libc::EINVAL) => Finding::new(
             "tcx",
             Level::Note,
-            "not there (6.6): a filter on a clsact qdisc is used, and a second process removes it at the end",
+            "not there (6.6): a filter on a clsact qdisc is used, and a process of its own (tls-guard) removes it at the end",
         ),
         Some(libc::EPERM) => Finding::new("tcx", Level::Note, "unknown: not for this user to see")
             .advise("run it as root to see who else is attached"),

@@ -1,7 +1,7 @@
 //! Filters on a clsact qdisc, for kernels without TCX, and how they go when this process ends.
 //!
 //! A filter belongs to the interface, not to the process that added it: after a SIGKILL it would stay
-//! and run on every packet. So at the end the filters are removed by a second process, the guard, in
+//! and run on every packet. So at the end the filters are removed by a process of its own, the guard, in
 //! whatever way the first one ends:
 //!
 //! ```text
