@@ -21,7 +21,7 @@
 //! understood, nothing that the daemon sends is run, opened or used as a name, and sizes have bounds ([`protocol`]).
 //! The daemon believes the attacher, which hears nobody but the kernel, the configuration and the daemon. Names of hosts
 //! are looked up by others: those of outputs by the connector, those of an expression by a process that lives for
-//! nothing else ([`crate::apart`]), and the attacher gets a program in classic BPF from it, which it checks.
+//! nothing else (`apart.rs`), and the attacher gets a program in classic BPF from it, which it checks.
 //!
 //! **Ends.** Each side's socket ends with the other process, by SIGKILL too, and then it ends as well. Links are the
 //! attacher's file descriptors, so with it all is detached. The daemon waits for it: when that has ended, nothing is
