@@ -3,7 +3,7 @@
 use std::mem;
 
 use aya::programs::{
-    ProgramError,
+    ProgramError, SchedClassifier, Xdp,
     tc::{SchedClassifierLink, TcHandle},
     xdp::XdpLink,
 };
@@ -31,16 +31,12 @@ impl Attachment {
     pub(super) fn look(&mut self, programs: &mut Programs) -> Result<(), AttachError> {
         match self {
             Self::Xdp(held) => {
-                if let Some(link) = held.take() {
-                    let program = programs.xdp()?;
-                    *held = program.attach_to_link(link).and_then(|id| program.take_link(id)).ok();
-                }
+                let program = programs.xdp()?;
+                *held = held.take().and_then(|link| put_xdp(program, link).ok());
             }
             Self::Tcx(layer, hook, held) => {
-                if let Some(link) = held.take() {
-                    let program = programs.tc(*layer, *hook)?;
-                    *held = program.attach_to_link(link).and_then(|id| program.take_link(id)).ok();
-                }
+                let program = programs.tc(*layer, *hook)?;
+                *held = held.take().and_then(|link| put_tc(program, link).ok());
             }
             Self::Clsact { .. } => {}
         }
@@ -72,20 +68,14 @@ impl Attachment {
             Self::Xdp(link) => {
                 let program = programs.xdp()?;
                 *link = Some(match link.take() {
-                    Some(link) => program
-                        .attach_to_link(link)
-                        .and_then(|id| program.take_link(id))
-                        .map_err(refused(Method::XdpNative))?,
+                    Some(link) => put_xdp(program, link).map_err(refused(Method::XdpNative))?,
                     None => xdp::attach(program, interface, options.xdp)?.0,
                 });
             }
             Self::Tcx(layer, hook, link) => {
                 let program = programs.tc(*layer, *hook)?;
                 *link = Some(match link.take() {
-                    Some(link) => program
-                        .attach_to_link(link)
-                        .and_then(|id| program.take_link(id))
-                        .map_err(refused(Method::Tcx))?,
+                    Some(link) => put_tc(program, link).map_err(refused(Method::Tcx))?,
                     None => tc::attach_tcx(program, interface, *hook, options.order)?,
                 });
             }
@@ -104,12 +94,26 @@ impl Attachment {
                 );
                 filter
                     .map_err(ProgramError::IOError)
-                    .and_then(|filter| program.attach_to_link(filter))
-                    .and_then(|id| program.take_link(id))
+                    .and_then(|filter| put_tc(program, filter))
                     .map(mem::forget)
                     .map_err(refused(Method::Clsact))?;
             }
         }
         Ok(())
     }
+}
+
+/// Puts a program in the place of that of a link, or itself.
+fn put_xdp(program: &mut Xdp, link: XdpLink) -> Result<XdpLink, ProgramError> {
+    let id = program.attach_to_link(link)?;
+    program.take_link(id)
+}
+
+/// The same of a link or a filter.
+fn put_tc(
+    program: &mut SchedClassifier,
+    link: SchedClassifierLink,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let id = program.attach_to_link(link)?;
+    program.take_link(id)
 }

@@ -319,9 +319,9 @@ impl Attacher {
         self.watched.values().flat_map(|watched| &watched.attachments).any(Attachment::is_lost)
     }
 
-    /// Lets go of interfaces from which somebody else took a link or a filter on clsact, and returns their indices.
+    /// Lets go of interfaces from which somebody else took a link, as far as [`Self::has_lost_links`] has seen, or a filter
+    /// on clsact, and returns their indices.
     pub async fn let_go_of_lost(&mut self, netlink: &Netlink) -> Vec<u32> {
-        self.has_lost_links();
         let mut lost = Vec::new();
         for (index, watched) in &self.watched {
             let clsact = |attachment: &&Attachment| matches!(attachment, Attachment::Clsact { .. });

@@ -212,7 +212,11 @@ impl Watch<'_> {
                 request = asked(daemon) => {
                     match answer(request?, daemon, counters).await? {
                         // It has asked for the counters.
-                        Next::Watch => self.look_at_links(interfaces).await?,
+                        Next::Watch => {
+                            if self.has_lost_links() {
+                                self.reconcile(interfaces).await?;
+                            }
+                        }
                         Next::Reload => self.reload().await?,
                         Next::Undo => {
                             let undone = self.reloader.undo(&mut self.attacher);
@@ -229,13 +233,13 @@ impl Watch<'_> {
         }
     }
 
-    /// Attaches again what somebody has detached. Of links the kernel does not tell, so it is looked at now and then.
-    async fn look_at_links(&mut self, interfaces: &Interfaces) -> Result<(), Error> {
+    /// Whether somebody has detached a link. The kernel does not tell, so it is looked at now and then.
+    fn has_lost_links(&mut self) -> bool {
         if self.links_seen.elapsed() < LINKS {
-            return Ok(());
+            return false;
         }
         self.links_seen = Instant::now();
-        if self.attacher.has_lost_links() { self.reconcile(interfaces).await } else { Ok(()) }
+        self.attacher.has_lost_links()
     }
 
     /// Has outputs connected from now on, if there are any that are sockets.
@@ -343,6 +347,7 @@ impl Watch<'_> {
         for index in gone {
             self.forget(index).await?;
         }
+        self.has_lost_links();
         let lost = self.attacher.let_go_of_lost(interfaces.netlink()).await;
         for interface in &found {
             if self.attacher.watches(interface.index) {

@@ -141,8 +141,7 @@ impl Expression {
     ///
     /// If there is no libpcap, or `text` is no expression.
     pub fn new(text: &str) -> Result<Self, ExpressionError> {
-        let expression = Self::open(text)?;
-        expression.check(|_| Ok(()))
+        Self::open(text)?.check()
     }
 
     /// The same for a process that has capabilities: another one compiles it for `links` and has `patience` for them,
@@ -158,7 +157,10 @@ impl Expression {
     ) -> Result<Self, ExpressionError> {
         let expression = Self::open(text)?;
         expression.compile_apart(links, patience)?;
-        expression.check(|expression| expression.compile_apart(&[LinkType::LinuxSll], patience))
+        if expression.program(LinkType::Ethernet).is_err() {
+            expression.compile_apart(&[LinkType::LinuxSll], patience)?;
+        }
+        expression.check()
     }
 
     fn open(text: &str) -> Result<Self, ExpressionError> {
@@ -167,17 +169,12 @@ impl Expression {
         Ok(Self(Arc::new(Inner { text: text.to_owned(), libpcap, programs })))
     }
 
-    /// Whether it is an expression for Ethernet; if it is none, for Linux cooked captures, `first` of which there is
-    /// something to do.
-    fn check(
-        self,
-        first: impl FnOnce(&Self) -> Result<(), ExpressionError>,
-    ) -> Result<Self, ExpressionError> {
-        if let Err(error) = self.program(LinkType::Ethernet) {
-            first(&self)?;
-            if self.program(LinkType::LinuxSll).is_err() {
-                return Err(error.clone());
-            }
+    /// Whether it is an expression for Ethernet; if it is none, for Linux cooked captures.
+    fn check(self) -> Result<Self, ExpressionError> {
+        if let Err(error) = self.program(LinkType::Ethernet)
+            && self.program(LinkType::LinuxSll).is_err()
+        {
+            return Err(error.clone());
         }
         Ok(self)
     }
