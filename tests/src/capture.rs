@@ -40,20 +40,30 @@ impl Tcpdump {
         file: &Path,
         expression: &str,
     ) -> Result<Self> {
+        Self::with(namespace, &["-i", interface], file, expression)
+    }
+
+    /// The same with tcpdump's own options for what to capture.
+    ///
+    /// # Errors
+    ///
+    /// See [`Tcpdump::start`].
+    pub fn with(
+        namespace: &Namespace,
+        options: &[&str],
+        file: &Path,
+        expression: &str,
+    ) -> Result<Self> {
         let mut tcpdump = namespace.command("tcpdump");
         tcpdump
-            .args(["-i", interface, "--immediate-mode", "-U", "-Z", "root"])
+            .args(options)
+            .args(["--immediate-mode", "-U", "-Z", "root"])
             // A place of the buffer has room for the longest packet, so that the usual 2 MiB are eight of them.
             .args(["--buffer-size", "65536", "-w"])
             .arg(file)
             .arg(expression);
-        let mut process = Process::spawn(tcpdump, None)?;
-        poll::try_until(SOON, "tcpdump to listen", || {
-            process.check_alive()?;
-            let listens = process.stderr().iter().any(|line| line.contains("listening"));
-            Ok(listens.then_some(()))
-        })?;
-        Ok(Self(process))
+        let process = Process::spawn(tcpdump, None)?;
+        listening(process, "listening").map(Self)
     }
 
     /// Ends it by SIGINT.
@@ -68,6 +78,19 @@ impl Tcpdump {
         ensure!(finished.stderr.iter().any(none), "{}", finished.stderr.join(" | "));
         Ok(())
     }
+}
+
+/// Waits until a process that captures says so on stderr.
+///
+/// # Errors
+///
+/// If it ends, or does not say `said` in time.
+pub fn listening(mut process: Process, said: &str) -> Result<Process> {
+    poll::try_until(SOON, &format!("{said:?} on stderr"), || {
+        process.check_alive()?;
+        Ok(process.stderr().iter().any(|line| line.contains(said)).then_some(()))
+    })?;
+    Ok(process)
 }
 
 /// The packets of a capture, in order.

@@ -1,15 +1,14 @@
 //! One packet on several interfaces: what `-i any` tells of it, and what it does with `--no-dedup`.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tls_sniff_tests::{
+    capture::{Tcpdump, listening},
     middle::Middle,
     netns::Namespace,
     peer::{Certificate, Client, Server, Version},
-    poll,
     process::{Process, run},
     sniffer::{Sniffer, Stopped, binary},
     veth::VethPair,
@@ -202,18 +201,6 @@ pub(crate) fn cut_differently() -> Result<()> {
     Ok(())
 }
 
-/// A program that captures until it is interrupted.
-fn capture(net: &Middle, program: &str, arguments: &[&str], listens: &str) -> Result<Process> {
-    let mut command = net.middle.command(program);
-    command.args(arguments);
-    let mut process = Process::spawn(command, None)?;
-    poll::try_until(SOON, &format!("{program} to capture"), || {
-        process.check_alive()?;
-        Ok(process.stderr().iter().any(|line| line.contains(listens)).then_some(()))
-    })?;
-    Ok(process)
-}
-
 /// Whether an event is of both ports, whichever comes first.
 fn is_both(event: &Value) -> bool {
     let interfaces = &event["interfaces"];
@@ -228,16 +215,18 @@ pub(crate) fn from_files() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let (several, cooked) = (path("several.pcapng"), path("cooked.pcap"));
-    let dumpcap = ["-i", "left", "-i", "right", "-q", "-a", "duration:3", "-w", &several];
-    let dumpcap = capture(&net, "dumpcap", &dumpcap, "File:")?;
-    let tcpdump = ["-i", "any", "-y", "LINUX_SLL2", "--immediate-mode", "-U", "-Z", "root"];
-    let mut tcpdump =
-        capture(&net, "tcpdump", &[&tcpdump[..], &["-w", &cooked, "tcp"]].concat(), "listening")?;
+    let mut dumpcap = net.middle.command("dumpcap");
+    dumpcap.args(["-i", "left", "-i", "right", "-q", "-a", "duration:5", "-w", &several]);
+    let dumpcap = listening(Process::spawn(dumpcap, None)?, "File:")?;
+    let all = ["-i", "any", "-y", "LINUX_SLL2"];
+    let tcpdump = Tcpdump::with(&net.middle, &all, Path::new(&cooked), "tcp")?;
     handshakes(&net.client, &net.server, SocketAddr::new(net.address, 443), "h2")?;
-    // At a signal dumpcap leaves what is still in the kernel's buffers.
-    dumpcap.finish(SOON)?;
-    tcpdump.signal(Signal::SIGINT)?;
-    tcpdump.finish(SOON)?;
+    // At a signal dumpcap leaves what is still in the kernel's buffers; at its time, what comes right then ("flushed").
+    let dumpcap = dumpcap.finish(SOON)?.stderr;
+    let dropped = dumpcap.iter().filter(|line| line.starts_with("Packets received/dropped"));
+    let none = dropped.filter(|line| line.contains("(pcap:0/dumpcap:0/"));
+    ensure!(none.count() == 2, "{dumpcap:#?}");
+    tcpdump.stop()?;
     let read = |path: &str, arguments: &[&str]| {
         let mut command = std::process::Command::new(binary()?);
         command.args(["-r", path, "--format", "json"]).args(arguments);
