@@ -58,6 +58,8 @@ mod segments;
 mod tap;
 #[path = "live/tcpdump.rs"]
 mod tcpdump;
+#[path = "live/waiting.rs"]
+mod waiting;
 
 pub(crate) const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip")];
 pub(crate) const LOOKED_UP: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Tool("mount")];
@@ -198,6 +200,11 @@ fn main() -> ExitCode {
         ),
         test("process_that_is_taken_over_can_do_nothing", TLS, sandbox::can_do_nothing),
         test("names_are_looked_up_without_capabilities", LOOKED_UP, lookups::without_capabilities),
+        test(
+            "a_reload_that_waits_for_names_holds_nothing_up",
+            LOOKED_UP,
+            waiting::holds_nothing_up,
+        ),
         test("names_are_looked_up_by_the_next_connector", LOOKED_UP, lookups::connector_killed),
         test(
             "doctor_tells_what_there_is",

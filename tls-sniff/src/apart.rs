@@ -3,7 +3,7 @@
 //! ```text
 //!  this process, one thread ─ fork ─► no capability, no_new_privs, no file but `kept`, helper's sandbox ─► work ─► _exit
 //!         ▲                                                                                                 │
-//!         └──────────────────────────── JSON, through a pipe ◄──────────────────────────────────────────────┘  ([`run`])
+//!         └──────────────────────────── JSON, through a pipe ◄──────────────────────────────────────────────┘  ([`run`], [`run_meanwhile`])
 //! ```
 //!
 //! A fork and no exec: the work is a closure, and has what it needs in memory.
@@ -29,6 +29,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, pipe2, read, write},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::{io::AsyncReadExt as _, net::unix::pipe, time::timeout};
 
 use crate::{descriptors::close_others, privilege, sandbox};
 
@@ -47,9 +48,27 @@ pub(crate) fn run<T: Serialize + DeserializeOwned>(
     patience: Duration,
     work: impl FnOnce() -> T,
 ) -> io::Result<T> {
+    if is_for_another() { ask(name, patience, work) } else { Ok(work()) }
+}
+
+/// The same while the reactor goes on with other things. The process is ended if this is dropped while it waits. Must run
+/// inside a tokio runtime.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) async fn run_meanwhile<T: Serialize + DeserializeOwned>(
+    name: &'static CStr,
+    patience: Duration,
+    work: impl FnOnce() -> T,
+) -> io::Result<T> {
+    if is_for_another() { ask_meanwhile(name, patience, work).await } else { Ok(work()) }
+}
+
+fn is_for_another() -> bool {
     // If /proc does not tell, it is to be as in a run.
     let alone = privilege::threads().map_or(true, |threads| threads == 1);
-    if privilege::has_any() && alone { ask(name, patience, work) } else { Ok(work()) }
+    privilege::has_any() && alone
 }
 
 /// Starts a process with this name (of which the kernel keeps 15 bytes) that does `work`, has `kept` and stdin, stdout
@@ -101,28 +120,76 @@ fn ask<T: Serialize + DeserializeOwned>(
     work: impl FnOnce() -> T,
 ) -> io::Result<T> {
     let deadline = Instant::now() + patience;
+    let (child, answer) = begin(name, work)?;
+    let answered = read_until(&answer, deadline);
+    understand(child.end()?, &answered?)
+}
+
+async fn ask_meanwhile<T: Serialize + DeserializeOwned>(
+    name: &'static CStr,
+    patience: Duration,
+    work: impl FnOnce() -> T,
+) -> io::Result<T> {
+    let (child, answer) = begin(name, work)?;
+    let answered = timeout(patience, read_meanwhile(answer)).await;
+    understand(child.end()?, &answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
+}
+
+/// Has another process do `work`: its answer comes through the pipe.
+fn begin<T: Serialize>(
+    name: &'static CStr,
+    work: impl FnOnce() -> T,
+) -> io::Result<(Child, OwnedFd)> {
     let (answer, its_answer) = pipe2(OFlag::O_CLOEXEC)?;
-    let child = start(name, &[its_answer.as_fd()], |confined| {
+    let id = start(name, &[its_answer.as_fd()], |confined| {
         // Nobody waits for it any more.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         let answer = confined.map(|()| work()).map_err(|error| error.to_string());
         write_all(&its_answer, &serde_json::to_vec(&answer)?)
     })?;
-    drop(its_answer);
-    let answered = read_until(&answer, deadline);
-    // It has ended, is about to, or is to: it is not waited for that it likes to.
-    let _ended = kill(child, Signal::SIGKILL);
-    let ended = loop {
-        match waitpid(child, None) {
-            Err(Errno::EINTR) => {}
-            ended => break ended?,
+    Ok((Child { id, ended: false }, answer))
+}
+
+/// A process that ends with this, and nothing is left of it.
+struct Child {
+    id: Pid,
+    ended: bool,
+}
+
+impl Child {
+    /// How it ended: it has, is about to, or is to. It is not waited for that it likes to.
+    fn end(mut self) -> io::Result<WaitStatus> {
+        self.reap()
+    }
+
+    fn reap(&mut self) -> io::Result<WaitStatus> {
+        self.ended = true;
+        let _ended = kill(self.id, Signal::SIGKILL);
+        loop {
+            match waitpid(self.id, None) {
+                Err(Errno::EINTR) => {}
+                ended => return Ok(ended?),
+            }
         }
-    };
-    let answered = answered?;
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Err(error) = self.reap()
+        {
+            tracing::debug!("the end of the process {}: {error}", self.id);
+        }
+    }
+}
+
+/// What a process that has `ended` so has answered.
+fn understand<T: DeserializeOwned>(ended: WaitStatus, answered: &[u8]) -> io::Result<T> {
     if answered.is_empty() {
         return Err(io::Error::other(without_answer(ended)));
     }
-    serde_json::from_slice::<Result<T, String>>(&answered)?.map_err(io::Error::other)
+    serde_json::from_slice::<Result<T, String>>(answered)?.map_err(io::Error::other)
 }
 
 /// How it ended, in words.
@@ -162,10 +229,24 @@ fn read_until(from: &OwnedFd, deadline: Instant) -> io::Result<Vec<u8>> {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if answer.len() > MAX_ANSWER {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long"));
-        }
+        check_length(&answer)?;
     }
+}
+
+/// All that comes, until the end.
+async fn read_meanwhile(from: OwnedFd) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let from = pipe::Receiver::from_owned_fd(from)?;
+    from.take(MAX_ANSWER as u64 + 1).read_to_end(&mut answer).await?;
+    check_length(&answer)?;
+    Ok(answer)
+}
+
+fn check_length(answer: &[u8]) -> io::Result<()> {
+    if answer.len() > MAX_ANSWER {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -208,6 +289,27 @@ mod tests {
         });
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(asked.elapsed() < SOON);
+    }
+
+    #[tokio::test]
+    async fn meanwhile_others_have_their_turn_and_one_that_is_given_up_is_ended() {
+        let id = || std::process::id();
+        assert_ne!(ask_meanwhile(c"apart-test", SOON, id).await.unwrap(), std::process::id());
+        let long = ask_meanwhile(c"apart-test", SOON, || "x".repeat(MAX_ANSWER));
+        long.await.unwrap_err();
+        let late = ask_meanwhile(c"apart-test", Duration::from_millis(50), || {
+            std::thread::sleep(2 * SOON);
+        });
+        assert_eq!(late.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let children = || std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        {
+            let works = ask_meanwhile(c"apart-test", SOON, || std::thread::sleep(2 * SOON));
+            tokio::pin!(works);
+            timeout(Duration::from_millis(50), &mut works).await.unwrap_err();
+            assert_ne!(children(), "");
+        }
+        assert_eq!(children(), "");
     }
 
     #[test]

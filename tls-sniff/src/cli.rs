@@ -305,16 +305,31 @@ impl Cli {
     ///
     /// If libpcap is missing, does not take it or takes longer.
     pub(crate) fn expression(&self, patience: Duration) -> Result<Option<Expression>, Error> {
-        let text = self.filters.expression();
-        if text.is_empty() {
-            return Ok(None);
-        }
+        let Some((text, links)) = self.to_be_compiled() else { return Ok(None) };
+        Ok(Some(Expression::apart(&text, links, patience)?))
+    }
+
+    /// The same while the reactor goes on with other things.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cli::expression`].
+    pub(crate) async fn expression_meanwhile(
+        &self,
+        patience: Duration,
+    ) -> Result<Option<Expression>, Error> {
+        let Some((text, links)) = self.to_be_compiled() else { return Ok(None) };
+        Ok(Some(Expression::apart_meanwhile(&text, links, patience).await?))
+    }
+
+    /// The expression, if there is one, and for what it is compiled ahead of its use.
+    fn to_be_compiled(&self) -> Option<(String, &'static [LinkType])> {
         let links: &[_] = match self.read {
             // Files of others are rare.
             Some(_) => &[LinkType::Ethernet],
             None => &[LinkType::Ethernet, LinkType::RawIp],
         };
-        Ok(Some(Expression::apart(&text, links, patience)?))
+        Some((self.filters.expression(), links)).filter(|(text, _)| !text.is_empty())
     }
 
     /// What is written to stdout, on a terminal or not.

@@ -204,6 +204,7 @@ impl Live {
             Report::Names(names) => self.reader.names.extend(names),
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
+            Report::Reading => self.reading(),
             Report::Reloaded(text) => self.reloaded(&text),
             Report::Refused(failure) => self.refused(&failure),
             // `Handle` has given the connector's socket to the outputs.

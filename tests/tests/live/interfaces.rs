@@ -25,7 +25,7 @@ fn wait_for_log(sniffer: &Sniffer, text: &str) -> Result<()> {
 }
 
 /// Adds a veth pair to a namespace, both ends in it.
-fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
+pub(super) fn add(namespace: &Namespace, one: &str, two: &str) -> Result<()> {
     namespace.ip(&["link", "add", one, "type", "veth", "peer", "name", two])?;
     namespace.ip(&["link", "set", "dev", one, "up"])?;
     namespace.ip(&["link", "set", "dev", two, "up"]).map(drop)

@@ -39,8 +39,8 @@ use tls_sniff_tests::{
 use super::sandbox::{children, mask, status};
 
 const SOON: Duration = Duration::from_secs(45);
-const READ: &str = "the configuration was read again";
-const STAYS: &str = "the configuration stays as it was";
+pub(super) const READ: &str = "the configuration was read again";
+pub(super) const STAYS: &str = "the configuration stays as it was";
 
 /// What is said of a connector that has ended, and of nothing else.
 const ENDED: &str = "; another one is started";
@@ -49,7 +49,7 @@ const ENDED: &str = "; another one is started";
 const GIVEN_UP: Duration = Duration::from_secs(15);
 
 /// About this one the server says nothing.
-const SILENT: &str = "silent.test";
+pub(super) const SILENT: &str = "silent.test";
 
 /// Every other one has this address.
 const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -62,7 +62,7 @@ struct Asked {
 }
 
 /// A name server at 127.0.0.1 of a namespace, which looks at who asks.
-struct Dns {
+pub(super) struct Dns {
     asked: Arc<Mutex<Vec<Asked>>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -81,7 +81,7 @@ impl Dns {
     }
 
     /// The processes that asked for `name`.
-    fn asked(&self, name: &str) -> Vec<BTreeMap<String, String>> {
+    pub(super) fn asked(&self, name: &str) -> Vec<BTreeMap<String, String>> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.iter().filter(|it| it.name == name).map(|it| it.process.clone()).collect()
     }
@@ -112,7 +112,8 @@ fn serve(socket: &UdpSocket, asked: &Mutex<Vec<Asked>>, over: &AtomicBool) -> Re
     while !over.load(Ordering::Relaxed) {
         let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
         let (name, answer) = answer(&buffer[..len]).context("a query")?;
-        let process = owner(from.port()).context("who asks")?;
+        // Who has ended meanwhile, which a newer configuration may have done, needs no answer.
+        let Some(process) = owner(from.port()) else { continue };
         let silent = name == SILENT;
         asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { name, process });
         if !silent {
@@ -183,18 +184,18 @@ fn start(namespace: &Namespace, folder: &Path) -> Result<Sniffer> {
 }
 
 /// What all of it happens to.
-struct Run {
-    config: PathBuf,
+pub(super) struct Run {
+    pub(super) config: PathBuf,
     _folder: TempDir,
-    pair: VethPair,
-    dns: Dns,
+    pub(super) pair: VethPair,
+    pub(super) dns: Dns,
     /// Where the output's events go to.
     logs: TcpListener,
-    sniffer: Sniffer,
+    pub(super) sniffer: Sniffer,
 }
 
 impl Run {
-    fn start(host: &str, logs: &str) -> Result<Self> {
+    pub(super) fn start(text: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("config.toml");
         let pair = VethPair::new()?;
@@ -202,7 +203,7 @@ impl Run {
         let dns = Dns::start(namespace)?;
         let listener = namespace.enter(|| TcpListener::bind((ADDRESS, 601)))??;
         listener.set_nonblocking(true)?;
-        fs::write(&config, configuration(host, logs))?;
+        fs::write(&config, text)?;
         let mut sniffer = start(namespace, folder.path())?;
         sniffer.ready()?;
         Ok(Self { config, _folder: folder, pair, dns, logs: listener, sniffer })
@@ -214,7 +215,7 @@ impl Run {
     }
 
     /// How many lines of its log have these words.
-    fn said(&self, words: &str) -> usize {
+    pub(super) fn said(&self, words: &str) -> usize {
         self.sniffer.stderr().iter().filter(|line| line.contains(words)).count()
     }
 
@@ -236,7 +237,7 @@ impl Run {
         self.sniffer.wait_for(SOON, |event| event["source_port"] == port).map(drop)
     }
 
-    fn attacher(&self) -> Result<u32> {
+    pub(super) fn attacher(&self) -> Result<u32> {
         let [attacher] = children(self.sniffer.id())?[..] else { anyhow::bail!("one child") };
         Ok(attacher)
     }
@@ -251,7 +252,7 @@ impl Run {
         Ok(connector)
     }
 
-    fn end(self) -> Result<Stopped> {
+    pub(super) fn end(self) -> Result<Stopped> {
         let stopped = self.sniffer.stop()?;
         ensure!(stopped.status.success(), "{stopped:#?}");
         self.dns.end()?;
@@ -260,7 +261,7 @@ impl Run {
 }
 
 pub(crate) fn without_capabilities() -> Result<()> {
-    let mut run = Run::start("one.test", "logs.test")?;
+    let mut run = Run::start(&configuration("one.test", "logs.test"))?;
     run.dns.asked_without_capabilities("one.test", "tls-expression")?;
     let _first = run.connected()?;
     run.dns.asked_without_capabilities("logs.test", "tls-connector")?;
@@ -284,7 +285,7 @@ pub(crate) fn without_capabilities() -> Result<()> {
 /// A connector that is killed has a successor, which connects outputs again and knows those of a reload. Nothing is left
 /// of the old one.
 pub(crate) fn connector_killed() -> Result<()> {
-    let mut run = Run::start("one.test", "logs.test")?;
+    let mut run = Run::start(&configuration("one.test", "logs.test"))?;
     let first = run.connected()?;
     let killed = run.kill_connector()?;
     drop(first);

@@ -5,11 +5,11 @@
 //!                             │ daemon                                                   │ attacher
 //!   bytes of the network ──►  │ ring ─► dedup ─► pipeline ─► outputs                     │ programs, links, rtnetlink
 //!                             │ Handle         ◄── SEQPACKET ──►                         │
-//!                             │                    Counters, Reload, Detach ──►          │ CAP_BPF, CAP_PERFMON,
+//!                             │       Counters, Reload, Again, Undo, Detach ──►          │ CAP_BPF, CAP_PERFMON,
 //!                             │          ◄── Loaded + the ring's fd, Names, Watching,    │ CAP_NET_ADMIN
 //!                             │              Gone, Connector + its socket, Counters,     │
-//!                             │              Reloaded + a text, Refused, Detached,       │
-//!                             │              Failed                                      │
+//!                             │              Reading, Reloaded + a text, Refused,        │
+//!                             │              Detached, Failed                            │
 //!                             └──────────────┐                                           │ one thread
 //!                                            │                                           │
 //!                               Connector ◄──┴── SEQPACKET ──► connector, a child of it ─┤ no capability
@@ -54,7 +54,7 @@ pub use self::{
     connector::{Connect, Connector},
     handle::{Forked, Handle, PATIENCE},
     peers::{Peers, connecting},
-    reload::{Fresh, Read, Reload},
+    reload::{Fresh, Read, Reading, Reload},
     selection::Selection,
 };
 use crate::{attach::AttachOptions, descriptors::close_others, error::Error, load::LoadOptions};

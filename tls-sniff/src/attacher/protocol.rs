@@ -41,8 +41,11 @@ pub enum Request {
     /// The counters as they are now: answered by [`Report::Counters`].
     Counters,
     /// The configuration is to be read again, and its filters to be put into the kernel: answered by
-    /// [`Report::Reloaded`] or [`Report::Refused`].
+    /// [`Report::Reading`] at once, and then by [`Report::Reloaded`] or [`Report::Refused`].
     Reload,
+    /// The configuration may have changed since that was asked for. If it is still being read, it is read from the start,
+    /// and that answered by [`Report::Reading`]. Else nothing: the answer to the reload is on its way.
+    Again,
     /// The daemon cannot follow: the filters of before are to be put back. Answered in the same way.
     Undo,
     /// The end: answered by [`Report::Detached`], or by the socket's end if nothing was loaded yet.
@@ -64,7 +67,9 @@ pub enum Report {
     Connector,
     /// The counters of the kernel programs.
     Counters(Counters),
-    /// The kernel has the filters of the configuration as it is now. Its text, which comes as a file.
+    /// The configuration is read as it is from now on.
+    Reading,
+    /// The kernel has the filters of the configuration as it was read last. Its text, which comes as a file.
     Reloaded(#[serde(skip)] String),
     /// The configuration stays as it was, for this reason.
     Refused(Failure),

@@ -2,8 +2,10 @@
 
 use std::{
     fs::File,
+    future,
     io::{self, Seek as _, Write as _},
     os::fd::OwnedFd,
+    pin::Pin,
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -19,7 +21,10 @@ use crate::{
 };
 
 /// Reads the configuration, if what it was (its text) can become that while tls-sniff runs.
-pub type Read = Box<dyn Fn(&str) -> Result<Fresh, Error>>;
+pub type Read = Box<dyn Fn(&str) -> Reading>;
+
+/// A configuration that is being read, from when this is first waited for; given up when it is dropped.
+pub type Reading = Pin<Box<dyn Future<Output = Result<Fresh, Error>>>>;
 
 /// A configuration that can be read again.
 pub struct Reload {
@@ -56,6 +61,8 @@ struct Before {
 /// What runs, and how to come by what is to run instead.
 pub(super) struct Reloader {
     reload: Option<Reload>,
+    /// What is being read.
+    reading: Option<Reading>,
     /// What the last reload took the place of.
     before: Option<Before>,
     selection: Selection,
@@ -84,13 +91,38 @@ impl Reloader {
         load: LoadOptions,
         maps: SharedMaps,
     ) -> Self {
-        Self { reload, before: None, selection, attach, asked_ring_len, load, maps }
+        let (reading, before) = (None, None);
+        Self { reload, reading, before, selection, attach, asked_ring_len, load, maps }
     }
 
-    /// Reads the configuration and swaps the programs; all stays as it was if anything is wrong with it.
-    pub(super) fn reload(&mut self, attacher: &mut Attacher) -> Result<Reloaded, Error> {
-        let Reload { text: old, read } = self.reload.as_ref().ok_or(Error::NoConfiguration)?;
-        let fresh = read(old)?;
+    /// Has the configuration read; if it is being read already, from the start, as it is now.
+    pub(super) fn begin(&mut self) {
+        self.reading = Some(match &self.reload {
+            Some(Reload { text, read }) => read(text),
+            None => Box::pin(future::ready(Err(Error::NoConfiguration))),
+        });
+    }
+
+    /// Whether the configuration is being read.
+    pub(super) const fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Waits until the configuration is read; for ever if it is not being read. Nothing is lost if this is dropped while it
+    /// waits.
+    pub(super) async fn read(&mut self) -> Result<Fresh, Error> {
+        let Some(reading) = &mut self.reading else { return future::pending().await };
+        let fresh = reading.await;
+        self.reading = None;
+        fresh
+    }
+
+    /// Swaps the programs for those of a configuration; all stays as it was if anything is wrong with it.
+    pub(super) fn follow(
+        &mut self,
+        fresh: Fresh,
+        attacher: &mut Attacher,
+    ) -> Result<Reloaded, Error> {
         let load = self.loadable(&fresh)?;
         // What can fail comes before the swap.
         let told = file_of(&fresh.text)?;
@@ -105,8 +137,10 @@ impl Reloader {
         Ok(Reloaded { text: told, peers: Peers::of(&fresh.outputs) })
     }
 
-    /// Goes back to the configuration of before the last reload. Returns its text, as a file.
+    /// Goes back to the configuration of before the last reload. Returns its text, as a file. One that is being read is
+    /// given up.
     pub(super) fn undo(&mut self, attacher: &mut Attacher) -> Result<OwnedFd, Error> {
+        self.reading = None;
         let Before { text, load, log_level } = self.before.take().ok_or(Error::NoConfiguration)?;
         let told = file_of(&text)?;
         attacher.swap(load_beside(&load, &self.maps)?)?;

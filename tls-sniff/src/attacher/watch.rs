@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!          ┌ the daemon asks, or has ended ──► counters | new programs | detach, and the end
-//!  select ─┼ the connector has ended ──► another one, whose socket the daemon gets
+//!  select ─┼ the configuration is read ──► new programs in the place of the old ones
+//!          ┼ the connector has ended ──► another one, whose socket the daemon gets
 //!          └ link change ──► compare interfaces with what is attached
 //! ```
+
+mod reload;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +22,7 @@ use super::{
     peers::Peers,
     process,
     protocol::{Channel, Counters, Failure, Loaded, NAMES_AT_ONCE, Report, Request},
-    reload::{Reloaded, Reloader},
+    reload::Reloader,
 };
 use crate::{
     attach::Attacher,
@@ -124,10 +127,8 @@ fn unheard(source: io::Error) -> Error {
 enum Next {
     /// As before.
     Watch,
-    /// With new programs.
-    Reload,
-    /// With those of before the last reload.
-    Undo,
+    /// With what a reload asks for.
+    Reload(Request),
     /// With the end, and the last counters.
     Detach,
     /// With the end: the daemon has ended.
@@ -143,8 +144,9 @@ async fn answer(
     match request {
         None => Ok(Next::End),
         Some(Request::Detach) => Ok(Next::Detach),
-        Some(Request::Reload) => Ok(Next::Reload),
-        Some(Request::Undo) => Ok(Next::Undo),
+        Some(request @ (Request::Reload | Request::Again | Request::Undo)) => {
+            Ok(Next::Reload(request))
+        }
         Some(Request::Counters) => {
             let report = Report::Counters(read(counters));
             daemon.send(&report, None).await.map_err(unheard)?;
@@ -192,7 +194,7 @@ impl Watch<'_> {
                     request = asked(daemon) => {
                         match answer(request?, daemon, counters).await? {
                             // The daemon asks for that once it has heard that all is attached.
-                            Next::Watch | Next::Reload | Next::Undo => {}
+                            Next::Watch | Next::Reload(_) => {}
                             end => return Ok(end),
                         }
                     }
@@ -217,14 +219,12 @@ impl Watch<'_> {
                                 self.reconcile(interfaces).await?;
                             }
                         }
-                        Next::Reload => self.reload().await?,
-                        Next::Undo => {
-                            let undone = self.reloader.undo(&mut self.attacher);
-                            self.tell_reloaded(undone).await?;
-                        }
+                        Next::Reload(request) => self.reload(request).await?,
                         end => return Ok(end),
                     }
                 }
+                // The old programs see all until then, also on interfaces that appear meanwhile.
+                fresh = self.reloader.read() => self.follow(fresh).await?,
                 socket = self.connecting.again() => {
                     daemon.send(&Report::Connector, Some(&socket)).await.map_err(unheard)?;
                 }
@@ -246,27 +246,6 @@ impl Watch<'_> {
     fn serve_outputs(&mut self, peers: &Peers) -> Result<(), Error> {
         let serve = self.connecting.serve(peers);
         serve.map_err(|source| Error::Process { what: "have outputs connected", source })
-    }
-
-    async fn reload(&mut self) -> Result<(), Error> {
-        let reloaded = match self.reloader.reload(&mut self.attacher) {
-            Ok(Reloaded { text, peers }) => match self.serve_outputs(&peers) {
-                Ok(()) => Ok(text),
-                Err(error) => self.reloader.undo(&mut self.attacher).and(Err(error)),
-            },
-            Err(error) => Err(error),
-        };
-        self.tell_reloaded(reloaded).await
-    }
-
-    async fn tell_reloaded(&self, reloaded: Result<OwnedFd, Error>) -> Result<(), Error> {
-        match reloaded {
-            Ok(text) => {
-                let report = Report::Reloaded(String::new());
-                self.daemon.send(&report, Some(&text)).await.map_err(unheard)
-            }
-            Err(error) => self.tell(&Report::Refused(Failure::of(&error))).await,
-        }
     }
 
     async fn tell(&self, report: &Report) -> Result<(), Error> {

@@ -6,7 +6,8 @@
 //!                                                               └► refused ─► all is as it was ◄───────────┘
 //! ```
 //!
-//! One at a time: signals that come meanwhile are one more.
+//! One at a time. A signal that comes while the attacher reads has it begin again with the file as it is then (`Again`),
+//! and both have one answer; one that comes too late for that is one more reload, behind the one that is going on.
 
 use std::time::Duration;
 
@@ -64,6 +65,9 @@ pub(super) struct Reload {
     hangup: Hangup,
     follow: Option<Follow>,
     stage: Stage,
+    /// How often the attacher is still to say that it reads the configuration from the start: if it has done so before
+    /// the reload is over, no signal has come too late for that.
+    unheard: u32,
     outputs_changed: bool,
 }
 
@@ -71,15 +75,14 @@ impl Reload {
     /// `files`: whether an output is a file. Without any, and without a configuration, SIGHUP ends the program.
     pub(super) fn new(follow: Option<Follow>, files: bool) -> Result<Self, Error> {
         let hangup = hangup(files || follow.is_some())?;
-        Ok(Self { hangup, follow, stage: Stage::Idle, outputs_changed: false })
+        Ok(Self { hangup, follow, stage: Stage::Idle, unheard: 0, outputs_changed: false })
     }
 
-    /// Resolves at the next SIGHUP, or behind the reload that is going on. Nothing is lost if this is dropped while it
-    /// waits.
+    /// Resolves at the next SIGHUP, or behind a way back. Nothing is lost if this is dropped while it waits.
     pub(super) async fn hangup(&mut self) {
         match self.stage {
-            Stage::Idle => self.hangup.next().await,
-            Stage::Asked | Stage::Undoing => std::future::pending().await,
+            Stage::Idle | Stage::Asked => self.hangup.next().await,
+            Stage::Undoing => std::future::pending().await,
         }
     }
 
@@ -95,11 +98,22 @@ impl Live {
         self.manager.reloading();
         self.reader.pipeline.reopen();
         if self.reload.follow.is_some() {
-            self.reload.stage = Stage::Asked;
-            self.attacher.ask(Request::Reload);
+            self.ask_for_reload();
         } else {
             self.over(false);
         }
+    }
+
+    fn ask_for_reload(&mut self) {
+        let asked = std::mem::replace(&mut self.reload.stage, Stage::Asked);
+        self.reload.unheard += 1;
+        let request = if asked == Stage::Idle { Request::Reload } else { Request::Again };
+        self.attacher.ask(request);
+    }
+
+    /// The attacher reads the configuration from the start.
+    pub(super) const fn reading(&mut self) {
+        self.reload.unheard = self.reload.unheard.saturating_sub(1);
     }
 
     /// The kernel has the filters of the configuration with this text.
@@ -161,7 +175,11 @@ impl Live {
 
     fn over(&mut self, refused: bool) {
         self.reload.stage = Stage::Idle;
-        self.manager.reloaded(refused);
+        if std::mem::take(&mut self.reload.unheard) > 0 {
+            self.ask_for_reload();
+        } else {
+            self.manager.reloaded(refused);
+        }
     }
 }
 

@@ -29,7 +29,8 @@ const SIGNALS: &[(&str, &str)] = &[
         "SIGHUP",
         "A live run with --config, or with outputs that are files: open these anew, as after logrotate, and read the configuration \
          again. What it changes takes effect without detaching, and no handshake is lost. If it is invalid, or changes \
-         a key that needs a restart, the log says so line by line and all stays as it was. Otherwise the end.",
+         a key that needs a restart, the log says so line by line and all stays as it was. A signal that comes while the names \
+         of hosts are looked up has the file read from the start: the newest one counts. Otherwise the end.",
     ),
 ];
 

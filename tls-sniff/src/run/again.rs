@@ -13,28 +13,33 @@ use crate::{
     error::Error,
 };
 
-/// How long an expression may take: less than the daemon waits for the attacher when it is to end, since that hears
-/// nothing meanwhile ([`attacher::PATIENCE`]). Names that have no name server that answers take as long as that.
+/// How long an expression may take, for all else goes on by the filters before. Names that have no name server that
+/// answers take as long as that.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// For the attacher, which reads the file: interfaces, hooks, programs, connections.
 pub(super) fn for_attacher(invocation: Invocation, text: String) -> attacher::Reload {
-    let read = move |old: &str| {
-        let text = invocation.text_again()?.unwrap_or_default();
-        let cli = invocation.reload(old, &text)?.cli;
-        let placed = |error: Error| error.placed(|key| invocation.place(Some(&text), key));
-        let filter = cli.filter().map_err(placed)?;
-        let expression = cli.expression(PATIENCE).map_err(placed)?;
-        Ok(attacher::Fresh {
-            selection: Selection::of(&cli.interface),
-            attach: cli.attach_options(),
-            load: load_options(&cli, filter, expression),
-            outputs: cli.outputs(false),
-            log_level: cli.log_level(),
-            text,
-        })
+    let read = move |old: &str| -> attacher::Reading {
+        let (invocation, old) = (invocation.clone(), old.to_owned());
+        Box::pin(async move { fresh(&invocation, &old).await })
     };
     attacher::Reload { text, read: Box::new(read) }
+}
+
+async fn fresh(invocation: &Invocation, old: &str) -> Result<attacher::Fresh, Error> {
+    let text = invocation.text_again()?.unwrap_or_default();
+    let cli = invocation.reload(old, &text)?.cli;
+    let placed = |error: Error| error.placed(|key| invocation.place(Some(&text), key));
+    let filter = cli.filter().map_err(placed)?;
+    let expression = cli.expression_meanwhile(PATIENCE).await.map_err(placed)?;
+    Ok(attacher::Fresh {
+        selection: Selection::of(&cli.interface),
+        attach: cli.attach_options(),
+        load: load_options(&cli, filter, expression),
+        outputs: cli.outputs(false),
+        log_level: cli.log_level(),
+        text,
+    })
 }
 
 /// For the daemon, which is given the text: events, outputs.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use libloading::{Library, Symbol};
+use serde::{Deserialize, Serialize};
 
 use super::Instruction;
 
@@ -27,7 +28,7 @@ const NETMASK_UNKNOWN: c_uint = u32::MAX;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// What packets start with, for the compiler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkType {
     /// Ethernet.
     Ethernet,

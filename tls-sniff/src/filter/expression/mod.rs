@@ -17,6 +17,7 @@ pub mod program;
 pub mod translate;
 
 use std::{
+    ffi::CStr,
     io,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -122,6 +123,12 @@ impl ExpressionError {
     }
 }
 
+/// What libpcap makes of an expression: instructions, or what it says.
+type Compiled = Result<Vec<Instruction>, String>;
+
+/// The process that compiles: `ps` and /proc show it.
+const COMPILER: &CStr = c"tls-expression";
+
 /// An expression that libpcap takes.
 #[derive(Clone, Debug)]
 pub struct Expression(Arc<Inner>);
@@ -156,11 +163,24 @@ impl Expression {
         patience: Duration,
     ) -> Result<Self, ExpressionError> {
         let expression = Self::open(text)?;
-        expression.compile_apart(links, patience)?;
-        if expression.program(LinkType::Ethernet).is_err() {
-            expression.compile_apart(&[LinkType::LinuxSll], patience)?;
-        }
-        expression.check()
+        let compiled = apart::run(COMPILER, patience, || expression.compile(links));
+        expression.with(links, compiled, patience)
+    }
+
+    /// The same while the reactor goes on with other things. It is given up if this is dropped while it waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::apart`].
+    pub(crate) async fn apart_meanwhile(
+        text: &str,
+        links: &[LinkType],
+        patience: Duration,
+    ) -> Result<Self, ExpressionError> {
+        let expression = Self::open(text)?;
+        let compile = || expression.compile(links);
+        let compiled = apart::run_meanwhile(COMPILER, patience, compile).await;
+        expression.with(links, compiled, patience)
     }
 
     fn open(text: &str) -> Result<Self, ExpressionError> {
@@ -179,21 +199,54 @@ impl Expression {
         Ok(self)
     }
 
-    fn compile_apart(&self, links: &[LinkType], patience: Duration) -> Result<(), ExpressionError> {
+    /// For `links`, and for Linux cooked captures if it is none for Ethernet; as far as the first host that is not found.
+    fn compile(&self, links: &[LinkType]) -> Vec<(LinkType, Compiled)> {
         let Inner { text, libpcap, .. } = &*self.0;
-        let compile = || links.iter().map(|link| libpcap.compile(text, *link)).collect::<Vec<_>>();
-        let compiled = apart::run(c"tls-expression", patience, compile).map_err(|error| {
-            let text = text.clone();
-            match error.kind() {
-                io::ErrorKind::TimedOut => ExpressionError::TooLong { text, patience },
-                _ => ExpressionError::Process { text, reason: error.to_string() },
+        let (mut all, mut is_for_ethernet) = (Vec::new(), false);
+        for link in links.iter().copied().chain([LinkType::LinuxSll]) {
+            if link == LinkType::LinuxSll && is_for_ethernet {
+                break;
             }
-        })?;
-        for (link, instructions) in links.iter().zip(compiled) {
-            // Nobody else has asked for it yet.
-            let _first = self.slot(*link).set(checked(text, instructions));
+            let compiled = libpcap.compile(text, link);
+            let is_over = compiled.as_ref().is_err_and(|reason| is_of_host(reason));
+            is_for_ethernet |=
+                link == LinkType::Ethernet && checked(text, compiled.clone()).is_ok();
+            all.push((link, compiled));
+            if is_over {
+                break;
+            }
         }
-        Ok(())
+        all
+    }
+
+    /// With what another process has `compiled`. What that has left out is not compiled here: it would have a capability.
+    fn with(
+        self,
+        links: &[LinkType],
+        compiled: io::Result<Vec<(LinkType, Compiled)>>,
+        patience: Duration,
+    ) -> Result<Self, ExpressionError> {
+        let text = &self.0.text;
+        let failed = |reason| ExpressionError::Process { text: text.clone(), reason };
+        let compiled = compiled.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => ExpressionError::TooLong { text: text.clone(), patience },
+            _ => failed(error.to_string()),
+        })?;
+        for (link, compiled) in compiled {
+            let program = checked(text, compiled);
+            if let Err(error @ ExpressionError::Host { .. }) = program {
+                return Err(error);
+            }
+            // Nobody else has asked for it yet.
+            let _first = self.slot(link).set(program);
+        }
+        for link in links.iter().copied().chain([LinkType::LinuxSll]) {
+            let is_wanted = link != LinkType::LinuxSll || self.program(LinkType::Ethernet).is_err();
+            if is_wanted && self.slot(link).get().is_none() {
+                return Err(failed("it has left out a part".to_owned()));
+            }
+        }
+        self.check()
     }
 
     /// The expression as it was given.
@@ -248,15 +301,16 @@ impl Expression {
     }
 }
 
+/// Whether libpcap speaks of a name that is in no answer of a name server, or has none.
+fn is_of_host(reason: &str) -> bool {
+    reason.starts_with("unknown host")
+}
+
 /// What libpcap made of an expression, as a program.
-fn checked(
-    text: &str,
-    instructions: Result<Vec<Instruction>, String>,
-) -> Result<Program, ExpressionError> {
+fn checked(text: &str, instructions: Compiled) -> Result<Program, ExpressionError> {
     let text = || text.to_owned();
     let instructions = instructions.map_err(|reason| {
-        // Its words for a name that is in no answer of a name server, or has none.
-        if reason.starts_with("unknown host") {
+        if is_of_host(&reason) {
             ExpressionError::Host { text: text(), reason }
         } else {
             ExpressionError::Refused { text: text(), reason }
@@ -275,6 +329,27 @@ mod tests {
         let line = error.to_string();
         assert!(line.starts_with("the expression `tcp prot 443` cannot be used: "), "{line}");
         assert!(!line.contains('\n') && line.contains("syntax error"), "{line}");
+    }
+
+    #[test]
+    fn what_another_process_leaves_out_is_not_compiled_here() {
+        const LINKS: [LinkType; 2] = [LinkType::Ethernet, LinkType::RawIp];
+        for (text, needed) in [("tcp", 2), ("inbound", 3)] {
+            let with = |compiled: &[(LinkType, Compiled)]| {
+                let expression = Expression::open(text).unwrap();
+                expression.with(&LINKS, Ok(compiled.to_vec()), Duration::ZERO)
+            };
+            let all = Expression::open(text).unwrap().compile(&LINKS);
+            assert_eq!(all.len(), needed);
+            with(&all).unwrap();
+            for some in 0..needed {
+                let error = with(&all[..some]).unwrap_err();
+                assert!(matches!(error, ExpressionError::Process { .. }), "{error}");
+            }
+            let unknown = (LinkType::Ethernet, Err("unknown host 'a'".to_owned()));
+            let error = with(&[unknown]).unwrap_err();
+            assert!(matches!(error, ExpressionError::Host { .. }), "{error}");
+        }
     }
 
     #[test]
