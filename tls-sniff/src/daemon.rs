@@ -145,6 +145,7 @@ impl Live {
         let closed = self.reader.pipeline.closed();
         tokio::pin!(closed);
         loop {
+            self.say_what_waits();
             self.tell_manager();
             if self.reload.has_changed_outputs() {
                 closed.set(self.reader.pipeline.closed());
@@ -156,7 +157,7 @@ impl Live {
             if reader.pipeline.is_done() {
                 return Ok(());
             }
-            let due = [reader.due(), manager.due()].into_iter().flatten().min();
+            let due = [reader.due(), manager.due(), reload.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.next() => return Ok(()),

@@ -276,6 +276,7 @@ pub(crate) fn without_capabilities() -> Result<()> {
     ensure!(waited < 2 * GIVEN_UP, "{waited:?}");
     run.dns.asked_without_capabilities(SILENT, "tls-expression")?;
     ensure!(run.said("to compile it took more than 15 s") == 1, "{:#?}", run.sniffer.stderr());
+    ensure!(run.said("has names of hosts looked up") > 0, "{:#?}", run.sniffer.stderr());
     run.tell(1001)?;
     let stopped = run.end()?;
     ensure!(!stopped.stderr.iter().any(|line| line.contains(ENDED)), "{stopped:#?}");

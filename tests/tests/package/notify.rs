@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::{
         ptrace,
-        signal::Signal,
+        signal::{Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -113,12 +113,53 @@ pub(crate) fn manager_is_told() -> Result<()> {
     fs::write(manager.folder.path().join("config.toml"), "no-such-key = 1\n")?;
     sniffer.signal(Signal::SIGHUP)?;
     manager.wait_for("a status that says so", refused)?;
+    attacher_sleeps(&mut manager, &mut sniffer, &pair)?;
 
     sniffer.signal(Signal::SIGTERM)?;
     let stopped = sniffer.finish(SOON)?;
     ensure!(stopped.status.success(), "{stopped:#?}");
     manager.wait_for("STOPPING=1", |line| line == "STOPPING=1")?;
     ensure!(manager.seen == manager.heard.len(), "behind the end: {:?}", manager.heard);
+    Ok(())
+}
+
+/// A reload waits for the attacher: that is said once, all else goes on, and of two signals the newest file counts. At the
+/// end the manager hears that it is over.
+fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair) -> Result<()> {
+    const WAITS: &str = "; a new configuration waits, see the log";
+    let config = manager.folder.path().join("config.toml");
+    let id = sniffer.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    let attacher = Pid::from_raw(children.trim().parse().context("one child")?);
+    let count =
+        |sniffer: &Sniffer, words| sniffer.stderr().iter().filter(|it| it.contains(words)).count();
+    let read = count(sniffer, "the configuration was read again");
+
+    kill(attacher, Signal::SIGSTOP)?;
+    let heard = manager.heard.len();
+    fs::write(&config, "port = 443\n")?;
+    sniffer.signal(Signal::SIGHUP)?;
+    manager.wait_for("the first", |line| line == "RELOADING=1")?;
+    fs::write(&config, "neither-such = 1\n")?;
+    sniffer.signal(Signal::SIGHUP)?;
+    manager.wait_for("the second", |line| line == "RELOADING=1")?;
+    manager.wait_for("a status that says so", |line| line.ends_with(WAITS))?;
+    let socket = PacketSocket::open(&pair.first.namespace, "veth-a")?;
+    socket.send(&Frame::ethernet().ipv4().tcp(1235, 443).payload(&client_hello()).build())?;
+    sniffer.wait_for(SOON, |event| event["source_port"] == 1235)?;
+    manager.listen();
+    ensure!(!manager.heard[heard..].iter().any(|line| line == "READY=1"), "{:?}", manager.heard);
+
+    kill(attacher, Signal::SIGCONT)?;
+    manager.wait_for("the end of it", |line| line == "READY=1")?;
+    manager.wait_for("a status behind it", |line| line.starts_with("STATUS="))?;
+    let status = &manager.heard[manager.seen - 1];
+    ensure!(status.ends_with("; the new configuration was refused, see the log"), "{status}");
+    let log = sniffer.stderr();
+    ensure!(count(sniffer, "unknown key \"neither-such\"") == 1, "{log:#?}");
+    ensure!(count(sniffer, "the configuration was read again") == read, "{log:#?}");
+    let waits = format!("the reload still waits: process {attacher}, which is to do it, does not");
+    ensure!(log.iter().filter(|line| line.contains(&waits)).count() == 1, "{log:#?}");
     Ok(())
 }
 

@@ -167,10 +167,15 @@ impl Handle {
         }
     }
 
+    /// Its process.
+    pub const fn id(&self) -> i32 {
+        self.child.id.as_raw()
+    }
+
     /// Gives up an attacher that does not answer: nothing waits for its end any more.
     pub const fn abandon(&mut self) -> Error {
         self.child.patience = Duration::ZERO;
-        Error::AttacherStalled { id: self.child.id.as_raw() }
+        Error::AttacherStalled { id: self.id() }
     }
 
     /// Looks ahead, without waiting, for names that are missing: an event can be read before the report that

@@ -19,6 +19,8 @@ pub(super) struct Manager {
     last: Figures,
     /// The newest configuration is not in force.
     refused: bool,
+    /// It has not been read for some time.
+    waits: bool,
 }
 
 /// What the status line is made of.
@@ -64,7 +66,8 @@ fn per_second(count: u64, seconds: f64) -> String {
 
 impl Manager {
     pub(super) fn new(notifier: Notifier, reader: &Reader) -> Self {
-        Self { notifier, next: None, last: Figures::of(reader, Instant::now()), refused: false }
+        let last = Figures::of(reader, Instant::now());
+        Self { notifier, next: None, last, refused: false, waits: false }
     }
 
     /// Everything is attached, and the sandbox is closed.
@@ -78,10 +81,24 @@ impl Manager {
         self.notifier.reloading();
     }
 
+    /// That takes its time: a status says so now.
+    pub(super) fn reload_waits(&mut self) {
+        self.waits = true;
+        self.tell_soon();
+    }
+
     /// It is in force, or refused, which the next status says.
     pub(super) fn reloaded(&mut self, refused: bool) {
         self.refused = refused;
         self.notifier.ready();
+        if std::mem::take(&mut self.waits) {
+            self.tell_soon();
+        }
+    }
+
+    /// With the next turn at the ring, since who is told of a status is told of life.
+    fn tell_soon(&mut self) {
+        self.next = self.next.map(|_| Instant::now());
     }
 
     /// The end has begun.
@@ -107,10 +124,13 @@ impl Manager {
         }
         let figures = Figures::of(reader, now);
         let names = watched(&reader.names);
-        let refused =
-            if self.refused { "; the new configuration was refused, see the log" } else { "" };
+        let reload = match (self.waits, self.refused) {
+            (true, _) => "; a new configuration waits, see the log",
+            (false, true) => "; the new configuration was refused, see the log",
+            (false, false) => "",
+        };
         let rates = figures.since(&self.last);
-        self.notifier.status(&format!("watching {names}: {rates}{refused}"));
+        self.notifier.status(&format!("watching {names}: {rates}{reload}"));
         self.last = figures;
         // Half of it, as sd_watchdog_enabled(3) asks for.
         let every = self.notifier.watchdog_limit().map_or(STATUS_EVERY, |limit| limit / 2);

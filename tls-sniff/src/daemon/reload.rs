@@ -9,7 +9,7 @@
 //! One at a time. A signal that comes while the attacher reads has it begin again with the file as it is then (`Again`),
 //! and both have one answer; one that comes too late for that is one more reload, behind the one that is going on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Level;
 
@@ -22,6 +22,9 @@ use crate::{
     pipeline::PipelineOptions,
     sink::open::OutputOptions,
 };
+
+/// How long a reload may take before that is said.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a configuration asks of this process.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub(super) struct Reload {
     /// How often the attacher is still to say that it reads the configuration from the start: if it has done so before
     /// the reload is over, no signal has come too late for that.
     unheard: u32,
+    /// When it is to be said that the reload still waits.
+    say_at: Option<Instant>,
     outputs_changed: bool,
 }
 
@@ -75,7 +80,8 @@ impl Reload {
     /// `files`: whether an output is a file. Without any, and without a configuration, SIGHUP ends the program.
     pub(super) fn new(follow: Option<Follow>, files: bool) -> Result<Self, Error> {
         let hangup = hangup(files || follow.is_some())?;
-        Ok(Self { hangup, follow, stage: Stage::Idle, unheard: 0, outputs_changed: false })
+        let (stage, outputs_changed) = (Stage::Idle, false);
+        Ok(Self { hangup, follow, stage, unheard: 0, say_at: None, outputs_changed })
     }
 
     /// Resolves at the next SIGHUP, or behind a way back. Nothing is lost if this is dropped while it waits.
@@ -84,6 +90,11 @@ impl Reload {
             Stage::Idle | Stage::Asked => self.hangup.next().await,
             Stage::Undoing => std::future::pending().await,
         }
+    }
+
+    /// When [`Live::say_what_waits`] has something to say.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.say_at
     }
 
     /// Whether there are other outputs since this was asked last.
@@ -107,8 +118,29 @@ impl Live {
     fn ask_for_reload(&mut self) {
         let asked = std::mem::replace(&mut self.reload.stage, Stage::Asked);
         self.reload.unheard += 1;
-        let request = if asked == Stage::Idle { Request::Reload } else { Request::Again };
+        let request = if asked == Stage::Idle {
+            self.reload.say_at = Some(Instant::now() + PATIENCE);
+            Request::Reload
+        } else {
+            Request::Again
+        };
         self.attacher.ask(request);
+    }
+
+    /// Says of a reload, once, that it still waits, and for what.
+    pub(super) fn say_what_waits(&mut self) {
+        if self.reload.say_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.reload.say_at = None;
+        let id = self.attacher.id();
+        let why = if self.reload.stage == Stage::Asked && self.reload.unheard == 0 {
+            format!("process {id} has names of hosts looked up, or loads programs")
+        } else {
+            format!("process {id}, which is to do it, does not answer: it is stopped or busy")
+        };
+        tracing::warn!("the reload still waits: {why}; until then all is as it was");
+        self.manager.reload_waits();
     }
 
     /// The attacher reads the configuration from the start.
@@ -174,7 +206,7 @@ impl Live {
     }
 
     fn over(&mut self, refused: bool) {
-        self.reload.stage = Stage::Idle;
+        (self.reload.stage, self.reload.say_at) = (Stage::Idle, None);
         if std::mem::take(&mut self.reload.unheard) > 0 {
             self.ask_for_reload();
         } else {
