@@ -129,7 +129,9 @@ pub(crate) fn followed() -> Result<()> {
 
     // What is refused names its place and changes nothing: no key, a value, a restart, an output.
     let restart = format!("ring-bytes = 65536\n{wide}");
-    let nowhere = format!("port = 9\n{}{}", file(&one), file(&path("nowhere/x.json")));
+    let [new, empty, lost] = ["new.json", "empty.json", "nowhere/x.json"].map(path);
+    fs::write(&empty, "")?;
+    let nowhere = format!("port = 9\n{}", [&one, &new, &empty, &lost].map(|it| file(it)).concat());
     for (text, expected) in [
         (
             "prot = 443\ncount = 0",
@@ -144,6 +146,8 @@ pub(crate) fn followed() -> Result<()> {
         }
         run.told_in(8443, &[&one, &two])?;
     }
+    ensure!(!new.exists(), "a reload that was refused has left a file");
+    ensure!(empty.exists(), "a file is gone that was there before");
 
     // logrotate's rename, and signals faster than a reload.
     fs::rename(&one, path("one.json.1"))?;

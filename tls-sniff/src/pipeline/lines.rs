@@ -14,7 +14,9 @@ use crate::{
     sink::{
         Form, Formatter,
         destination::Connector,
-        open::{Connectors, OpenOutput, OutputError, OutputOptions, check_targets, open_all},
+        open::{
+            Connectors, OpenOutput, OutputError, OutputOptions, check_targets, open_all, start_all,
+        },
         output::{Output, WhenFull, Written},
         spec::Target,
     },
@@ -126,8 +128,7 @@ impl Lines {
             connector,
             next: 0,
         };
-        for (place, output) in outputs.into_iter().enumerate() {
-            let (options, output) = output.start(when_full)?;
+        for (place, (options, output)) in start_all(outputs, when_full)?.into_iter().enumerate() {
             let id = lines.next_id();
             lines.put(Live { id, place, kinds: options.kinds(), options, output });
         }
@@ -294,8 +295,7 @@ impl Lines {
         // On this thread nobody is waited for.
         let connectors = Connectors { first: None, later: &*self.connector };
         let new = open_all(new, connectors, self.when_full)?;
-        let started = new.into_iter().map(|open| open.start(self.when_full));
-        let started = started.collect::<Result<Vec<_>, _>>()?;
+        let started = start_all(new, self.when_full)?;
         // Nothing can fail from here on.
         self.flush(true);
         let mut before: Vec<Live> = self.groups.drain(..).flat_map(|group| group.outputs).collect();

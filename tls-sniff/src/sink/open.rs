@@ -10,7 +10,7 @@ use std::{
 use super::{
     Form,
     destination::{
-        Connect, Connected, Connector, Destination, Framing, LogFile, Peer, Socket, Stream,
+        Connect, Connected, Connector, Created, Destination, Framing, LogFile, Peer, Socket, Stream,
     },
     output::{Output, WhenFull},
     place::{is_renamed_to, is_same_place},
@@ -217,9 +217,13 @@ impl OutputOptions {
         when_full: WhenFull,
     ) -> Result<OpenOutput, OutputError> {
         let name = self.target.to_string();
+        let mut created = None;
         let opened: io::Result<Box<dyn Destination>> = match (&self.target, self.peer()) {
             (Target::File(path), _) => match LogFile::open(path.clone(), self.rotation) {
-                Ok(file) => Ok(Box::new(file)),
+                Ok(mut file) => {
+                    created = file.created();
+                    Ok(Box::new(file))
+                }
                 Err(error) => Err(error),
             },
             (_, Some(peer)) => match connectors.first(&peer, when_full) {
@@ -235,7 +239,7 @@ impl OutputOptions {
             },
         };
         match opened {
-            Ok(destination) => Ok(OpenOutput { options: self, destination }),
+            Ok(destination) => Ok(OpenOutput { options: self, destination, created }),
             Err(source) => Err(OutputError::Open { name, source }),
         }
     }
@@ -278,11 +282,13 @@ fn patiently(peer: &dyn Connect) -> io::Result<Connected> {
 pub struct OpenOutput {
     pub(crate) options: OutputOptions,
     destination: Box<dyn Destination>,
+    /// Its file, if that was not there before.
+    created: Option<Created>,
 }
 
 impl OpenOutput {
     /// Starts its thread.
-    pub(crate) fn start(self, when_full: WhenFull) -> Result<(OutputOptions, Output), OutputError> {
+    fn start(self, when_full: WhenFull) -> Result<(OutputOptions, Output), OutputError> {
         let name = self.options.target.to_string();
         match Output::start(name.clone(), self.destination, when_full) {
             Ok(output) => Ok((self.options, output)),
@@ -297,7 +303,7 @@ impl OpenOutput {
     }
 }
 
-/// Opens all of `outputs`, or none.
+/// Opens all of `outputs`, or none: then files that were made for it, and are empty still, are removed.
 ///
 /// # Errors
 ///
@@ -309,7 +315,40 @@ pub(crate) fn open_all(
     when_full: WhenFull,
 ) -> Result<Vec<OpenOutput>, OutputError> {
     check_targets(&outputs)?;
-    outputs.into_iter().map(|output| output.open(connectors, when_full)).collect()
+    let mut all: Vec<OpenOutput> = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        match output.open(connectors, when_full) {
+            Ok(open) => all.push(open),
+            Err(error) => {
+                all.iter().filter_map(|open| open.created.as_ref()).for_each(Created::take_back);
+                return Err(error);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Starts the threads of all of `outputs`, or of none, as [`open_all`].
+///
+/// # Errors
+///
+/// If there is no thread for one of them.
+pub(crate) fn start_all(
+    mut outputs: Vec<OpenOutput>,
+    when_full: WhenFull,
+) -> Result<Vec<(OutputOptions, Output)>, OutputError> {
+    let created: Vec<_> = outputs.iter_mut().filter_map(|open| open.created.take()).collect();
+    let mut started = Vec::with_capacity(outputs.len());
+    for open in outputs {
+        match open.start(when_full) {
+            Ok(output) => started.push(output),
+            Err(error) => {
+                created.iter().for_each(Created::take_back);
+                return Err(error);
+            }
+        }
+    }
+    Ok(started)
 }
 
 /// Each target once, and none in the way of another one's rotation.

@@ -9,6 +9,7 @@
 //! attempt: however often that is made, no file more goes. A file that was removed, which nobody can read any more, is
 //! opened by its name again; while that cannot be done, events are lost rather than written into it. A lock (flock) keeps a second run from the file. Of a line that the disk does not take whole, nothing stays: the file is cut behind the last whole one.
 
+mod created;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::created::Created;
 use self::open::{Open, is_file_of};
 use super::{Control, Destination, Ended, Lost, lines_in};
 use crate::sink::{directory_of, spec::Rotation, trouble::Trouble};
@@ -75,6 +77,11 @@ impl LogFile {
             tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
         }
         Ok(file)
+    }
+
+    /// The file, if it was not there before. To be asked once, before anything is written.
+    pub const fn created(&mut self) -> Option<Created> {
+        self.open.created.take()
     }
 
     /// As many whole lines as may go into the file at hand, at least one, which may be another file then.

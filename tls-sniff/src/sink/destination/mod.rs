@@ -23,7 +23,7 @@ use std::{
 
 pub use self::{
     connect::{Connect, Connected, Connector, Peer, directly},
-    file::LogFile,
+    file::{Created, LogFile},
     socket::{Framing, Socket},
     stream::Stream,
 };

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::Created;
+
 /// Events tell who talks to whom: the group may read them, others not.
 const MODE: u32 = 0o640;
 
@@ -20,6 +22,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// The file at hand.
 pub(super) struct Open {
     pub(super) file: File,
+    /// If it was not there before.
+    pub(super) created: Option<Created>,
     /// Whether it can be cut and renamed; else it is a device.
     pub(super) regular: bool,
     /// It had no name any more when it was last measured: nobody can read it.
@@ -39,14 +43,14 @@ impl Open {
         if path.metadata().is_ok_and(|it| it.file_type().is_fifo()) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe"));
         }
-        let file = open_alone(path)?;
+        let (file, created) = open_alone(path)?;
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         let len = if regular { metadata.len() } else { 0 };
         let begun = metadata.created().or_else(|_| metadata.modified());
         let begun = begun.unwrap_or_else(|_| SystemTime::now());
-        let mut open =
-            Self { file, regular, removed: false, counts_names: true, len, begun, torn: 0 };
+        let (removed, counts_names, torn) = (false, true, 0);
+        let mut open = Self { file, created, regular, removed, counts_names, len, begun, torn };
         if len > 0 && !ends_with_line(path) {
             open.file.write_all(b"\n")?;
             open.len += 1;
@@ -121,11 +125,11 @@ impl Open {
 }
 
 /// Opens a file for appending, which nobody else writes.
-fn open_alone(path: &Path) -> io::Result<File> {
+fn open_alone(path: &Path) -> io::Result<(File, Option<Created>)> {
     for attempt in 1.. {
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        let (file, created) = open_or_create(path)?;
         if !file.metadata()?.is_file() {
-            return Ok(file);
+            return Ok((file, created));
         }
         let locked = match file.try_lock() {
             // Whoever wrote it may have renamed it in between.
@@ -138,7 +142,7 @@ fn open_alone(path: &Path) -> io::Result<File> {
             }
         };
         if locked {
-            return Ok(file);
+            return Ok((file, created));
         }
         if attempt == LOCK_ATTEMPTS {
             break;
@@ -147,6 +151,23 @@ fn open_alone(path: &Path) -> io::Result<File> {
     }
     let said = format!("another process writes {}", path.display());
     Err(io::Error::new(ErrorKind::ResourceBusy, said))
+}
+
+/// Opens a file for appending; also whether it is a new one.
+fn open_or_create(path: &Path) -> io::Result<(File, Option<Created>)> {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(MODE);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            let created = Created::new(path, &file)?;
+            Ok((file, Some(created)))
+        }
+        // Or a link.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok((options.create(true).open(path)?, None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the last line of a file is whole: whoever wrote it may have been stopped in the middle. Behind the sandbox,

@@ -190,6 +190,39 @@ fn a_file_that_was_removed_is_made_again_or_costs_what_comes() {
 }
 
 #[test]
+fn what_was_opened_in_vain_is_removed_if_it_was_made_and_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let open = || {
+        let mut file = LogFile::open(path.clone(), Rotation::default()).unwrap();
+        (file.created(), file)
+    };
+    let (created, file) = open();
+    created.unwrap().take_back();
+    assert!(!exists(&path));
+    drop(file);
+    // Somebody writes to it, or has put another one in its place.
+    let (created, mut file) = open();
+    write(&mut file, "one\n");
+    let created = created.unwrap();
+    created.take_back();
+    assert_eq!(read(&path), "one\n");
+    fs::rename(&path, folder.path().join("y")).unwrap();
+    fs::write(&path, "").unwrap();
+    created.take_back();
+    assert!(exists(&path));
+    drop(file);
+    // It was there, empty or not, or is reached by a link.
+    assert!(open().0.is_none());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("z"), &path).unwrap();
+    assert!(open().0.is_none());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(open().0.is_none());
+}
+
+#[test]
 fn one_process_writes_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
