@@ -205,3 +205,27 @@ pub fn run(command: &mut Command) -> Result<String> {
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// A process that is stopped, until this is dropped: a test that fails leaves none behind.
+#[derive(Debug)]
+pub struct Paused(Pid);
+
+impl Paused {
+    /// Stops a process.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn new(process: u32) -> Result<Self> {
+        let process = Pid::from_raw(process.try_into()?);
+        kill(process, Signal::SIGSTOP)?;
+        Ok(Self(process))
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _gone = kill(self.0, Signal::SIGCONT);
+    }
+}

@@ -205,6 +205,7 @@ fn main() -> ExitCode {
             LOOKED_UP,
             waiting::holds_nothing_up,
         ),
+        test("a_reload_that_is_asked_for_too_late_is_one_more", ATTACHED, waiting::too_late),
         test("names_are_looked_up_by_the_next_connector", LOOKED_UP, lookups::connector_killed),
         test(
             "doctor_tells_what_there_is",

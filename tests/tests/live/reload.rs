@@ -45,12 +45,12 @@ const CLIENTS: usize = 2;
 
 /// The programs on veth-b, and what holds them: links by number, filters by what `tc` shows.
 #[derive(Debug, PartialEq, Eq)]
-struct Attached {
+pub(super) struct Attached {
     programs: BTreeSet<u32>,
     holders: BTreeSet<String>,
 }
 
-fn attached(namespace: &Namespace) -> Result<Attached> {
+pub(super) fn attached(namespace: &Namespace) -> Result<Attached> {
     let (mut programs, mut holders) = (BTreeSet::new(), BTreeSet::new());
     for (side, name) in [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")] {
         let tcx = namespace.enter(|| SchedClassifier::query_tcx("veth-b", side))?;

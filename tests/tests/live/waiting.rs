@@ -1,4 +1,4 @@
-//! A reload that waits for a name server that does not answer: all else goes on, and the newest configuration wins.
+//! A reload that waits, for a name server or for the attacher: all else goes on, and the newest configuration wins.
 
 use std::{fs, time::Duration};
 
@@ -10,11 +10,15 @@ use tls_sniff_tests::{
     netns::Namespace,
     packet_socket::PacketSocket,
     poll,
+    process::Paused,
+    sniffer::Sniffer,
+    veth::VethPair,
 };
 
 use super::{
     interfaces::add,
     lookups::{READ, Run, SILENT, STAYS},
+    reload::attached,
     sandbox::children,
 };
 
@@ -113,5 +117,44 @@ pub(crate) fn holds_nothing_up() -> Result<()> {
         let other = hellos().filter(sent).find(|event| event["destination_port"] != wanted);
         ensure!(other.is_none(), "{other:?}");
     }
+    Ok(())
+}
+
+/// A signal comes when the attacher is done with the reload and the daemon has not heard of that: the file of then is read
+/// by another one behind it.
+pub(crate) fn too_late() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.toml");
+    let pair = VethPair::new()?;
+    let namespace = &pair.second.namespace;
+    fs::write(&config, "port = 443\n")?;
+    let path = config.to_str().context("UTF-8")?;
+    let mut sniffer =
+        Sniffer::start(namespace, &["--config", path, "-i", "veth-b", "--format", "json"])?;
+    sniffer.ready()?;
+    let [attacher] = children(sniffer.id())?[..] else { anyhow::bail!("one child") };
+    let said = |sniffer: &Sniffer, words: &str| {
+        let count = || sniffer.stderr().iter().filter(|line| line.contains(words)).count();
+        poll::until(SOON, words, || (count() > 0).then_some(()))
+            .with_context(|| sniffer.stderr().join("\n"))
+    };
+
+    // The daemon has asked, and hears of no answer.
+    let attacher = Paused::new(attacher)?;
+    fs::write(&config, "port = 8443\n")?;
+    sniffer.signal(Signal::SIGHUP)?;
+    said(&sniffer, "the reload still waits: ")?;
+    let daemon = Paused::new(sniffer.id())?;
+    let before = attached(namespace)?;
+    drop(attacher);
+    poll::until(SOON, "other programs", || {
+        attached(namespace).is_ok_and(|now| now != before).then_some(())
+    })?;
+    fs::write(&config, "port = 8443\nsample = \"1/2\"\n")?;
+    sniffer.signal(Signal::SIGHUP)?;
+    drop(daemon);
+    said(&sniffer, "was read again; changed: port")?;
+    said(&sniffer, "was read again; changed: sample")?;
+    ensure!(sniffer.stop()?.status.success());
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::{
         ptrace,
-        signal::{Signal, kill},
+        signal::Signal,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -20,6 +20,7 @@ use tls_sniff_tests::{
     frame::{Frame, client_hello},
     packet_socket::PacketSocket,
     poll,
+    process::Paused,
     sniffer::{Sniffer, binary},
     veth::VethPair,
 };
@@ -130,12 +131,12 @@ fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair
     let config = manager.folder.path().join("config.toml");
     let id = sniffer.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    let attacher = Pid::from_raw(children.trim().parse().context("one child")?);
+    let attacher = children.trim().parse().context("one child")?;
     let count =
         |sniffer: &Sniffer, words| sniffer.stderr().iter().filter(|it| it.contains(words)).count();
     let read = count(sniffer, "the configuration was read again");
 
-    kill(attacher, Signal::SIGSTOP)?;
+    let paused = Paused::new(attacher)?;
     let heard = manager.heard.len();
     fs::write(&config, "port = 443\n")?;
     sniffer.signal(Signal::SIGHUP)?;
@@ -150,7 +151,7 @@ fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair
     manager.listen();
     ensure!(!manager.heard[heard..].iter().any(|line| line == "READY=1"), "{:?}", manager.heard);
 
-    kill(attacher, Signal::SIGCONT)?;
+    drop(paused);
     manager.wait_for("the end of it", |line| line == "READY=1")?;
     manager.wait_for("a status behind it", |line| line.starts_with("STATUS="))?;
     let status = &manager.heard[manager.seen - 1];
