@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::net::UnixDatagram,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -81,7 +82,7 @@ impl Manager {
     fn signs_of_life(&mut self, time: Duration) -> usize {
         self.listen();
         let before = self.heard.len();
-        std::thread::sleep(time);
+        thread::sleep(time);
         self.listen();
         self.heard[before..].iter().filter(|line| *line == "WATCHDOG=1").count()
     }
@@ -116,7 +117,16 @@ pub(crate) fn manager_is_told() -> Result<()> {
     manager.wait_for("a status that says so", refused)?;
     attacher_sleeps(&mut manager, &mut sniffer, &pair)?;
 
+    // The end comes when a reload is over and the daemon has not heard of that.
+    let attacher = Paused::new(attacher(&sniffer)?)?;
+    sniffer.signal(Signal::SIGHUP)?;
+    manager.wait_for("a reload", |line| line == "RELOADING=1")?;
+    let daemon = Paused::new(sniffer.id())?;
+    drop(attacher);
+    // For the attacher to answer; if it takes longer, the end comes first.
+    thread::sleep(WATCHDOG);
     sniffer.signal(Signal::SIGTERM)?;
+    drop(daemon);
     let stopped = sniffer.finish(SOON)?;
     ensure!(stopped.status.success(), "{stopped:#?}");
     manager.wait_for("STOPPING=1", |line| line == "STOPPING=1")?;
@@ -129,9 +139,7 @@ pub(crate) fn manager_is_told() -> Result<()> {
 fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair) -> Result<()> {
     const WAITS: &str = "; a new configuration waits, see the log";
     let config = manager.folder.path().join("config.toml");
-    let id = sniffer.id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    let attacher = children.trim().parse().context("one child")?;
+    let attacher = attacher(sniffer)?;
     let count =
         |sniffer: &Sniffer, words| sniffer.stderr().iter().filter(|it| it.contains(words)).count();
     let read = count(sniffer, "the configuration was read again");
@@ -156,12 +164,21 @@ fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair
     manager.wait_for("a status behind it", |line| line.starts_with("STATUS="))?;
     let status = &manager.heard[manager.seen - 1];
     ensure!(status.ends_with("; the new configuration was refused, see the log"), "{status}");
+    // Its log comes another way.
+    let refused = "unknown key \"neither-such\"";
+    poll::until(SOON, refused, || (count(sniffer, refused) > 0).then_some(()))?;
     let log = sniffer.stderr();
-    ensure!(count(sniffer, "unknown key \"neither-such\"") == 1, "{log:#?}");
+    ensure!(count(sniffer, refused) == 1, "{log:#?}");
     ensure!(count(sniffer, "the configuration was read again") == read, "{log:#?}");
     let waits = format!("the reload still waits: process {attacher}, which is to do it, does not");
     ensure!(log.iter().filter(|line| line.contains(&waits)).count() == 1, "{log:#?}");
     Ok(())
+}
+
+fn attacher(sniffer: &Sniffer) -> Result<u32> {
+    let id = sniffer.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    children.trim().parse().context("one child")
 }
 
 /// The thread that reads the ring stands still; all others of the process do not.

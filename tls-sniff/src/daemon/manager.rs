@@ -101,9 +101,9 @@ impl Manager {
         self.next = self.next.map(|_| Instant::now());
     }
 
-    /// The end has begun.
+    /// The end has begun. Behind that nothing is said, also not of a reload that is over only then.
     pub(super) fn stopping(&mut self) {
-        self.notifier.stopping();
+        std::mem::take(&mut self.notifier).stopping();
         self.next = None;
     }
 
