@@ -4,20 +4,23 @@
 //!  tls-sniff, stripped            ┐
 //!  man page, completions          ├─► target/dist/stage ─┐
 //!  debian/changelog, from git     │                      ├─► cargo deb ─► tls-sniff_VERSION_ARCH.deb
-//!  docs, with the package's paths ┘                      │
+//!  docs, with the package's paths │                      │
+//!  licences of linked crates      ┘                      │
 //!  units, config ────────────────── packaging/ ──────────┘
 //! ```
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use flate2::{Compression, GzBuilder};
 use tls_sniff::Shell;
 
 use crate::run::{cargo, output, run as run_command, workspace_root};
-use crate::setup;
+use crate::{licences, setup};
 
 /// Documents for people.
 const DOCUMENTS: &[&str] = &[
@@ -60,15 +63,20 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If cargo-deb cannot be installed, the program does not build, or packing fails.
+/// If a linked crate's licence is not permissive, cargo-deb cannot be installed, the program does not build, or packing
+/// fails.
 pub fn run(options: &Options) -> Result<()> {
     let root = workspace_root();
+    // First, since it may be that there must be no package.
+    let notices = licences::third_party(&root).context("licences of linked crates")?;
     let cargo_deb = setup::cargo_deb()?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build(&root)?,
     };
-    stage(&root, &binary, options.revision).context("what goes into the package")?;
+    stage(&root, &binary, options.revision)
+        .and_then(|()| pack_notices(&root, &notices))
+        .context("what goes into the package")?;
     fs::create_dir_all(&options.out)?;
     let out = fs::canonicalize(&options.out)?;
     let mut command = Command::new(cargo_deb);
@@ -131,6 +139,14 @@ fn documents(root: &Path, to: &Path) -> Result<()> {
         fs::write(path, text)?;
     }
     Ok(())
+}
+
+/// Writes the licences of what is linked, packed as Debian's policy asks for, with no name and no time in it.
+fn pack_notices(root: &Path, notices: &str) -> Result<()> {
+    let file = File::create(root.join("target/dist/stage/THIRD-PARTY-LICENSES.gz"))?;
+    let mut file = GzBuilder::new().write(file, Compression::best());
+    file.write_all(notices.as_bytes())?;
+    file.finish().map(drop).context("licences of linked crates")
 }
 
 /// Debian's own changelog: what changed in the program is in the other one.

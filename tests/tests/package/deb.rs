@@ -1,7 +1,7 @@
 //! The package file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
@@ -66,4 +66,54 @@ pub(crate) fn links() -> Result<()> {
     }
     ensure!(followed > 15, "{followed} links");
     Ok(())
+}
+
+/// Each crate of others that is in the program or in its kernel programs is listed with its licence and its texts, and
+/// no other is.
+pub(crate) fn licences() -> Result<()> {
+    const LIST: &str = "/usr/share/doc/tls-sniff/THIRD-PARTY-LICENSES.gz";
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tls-sniff.deb");
+    std::fs::write(&file, package(1)?)?;
+    run(command("dpkg-deb").arg("--extract").arg(&file).arg(folder.path()))?;
+    let installed = |path: &str| folder.path().join(path.trim_start_matches('/'));
+    let copyright = std::fs::read_to_string(installed("/usr/share/doc/tls-sniff/copyright"))?;
+    ensure!(copyright.contains(LIST), "{copyright}");
+
+    let text = run(command("gzip").args(["--decompress", "--stdout"]).arg(installed(LIST)))?;
+    let listed: BTreeMap<_, _> = text
+        .split("\n\n")
+        .filter_map(|entry| entry.trim_start_matches('\n').split_once("\n  Licence: "))
+        .filter(|(name, _)| !name.starts_with("Rust's standard library"))
+        .collect();
+    let mut linked = others("tls-sniff")?;
+    ensure!(linked.len() > 100, "{linked:?}");
+    linked.append(&mut others("tls-sniff-ebpf")?);
+    let names: BTreeSet<_> = listed.keys().map(|name| (*name).to_owned()).collect();
+    let differ: Vec<_> = names.symmetric_difference(&linked).collect();
+    ensure!(differ.is_empty(), "not both listed and linked: {differ:?}");
+    for (name, about) in &listed {
+        ensure!(
+            about.contains("\n  Texts: ") || about.contains("\n  Standard texts"),
+            "{name}: {about}"
+        );
+        ensure!(!about.contains("Texts: it comes without"), "{name}: {about}");
+    }
+    // A library in C that a crate has in a folder of its own.
+    ensure!(text.contains(", zstd/LICENSE\n"), "no notice of zstd");
+    Ok(())
+}
+
+/// Name and version of the crates that `package` needs and that are not this workspace's.
+fn others(package: &str) -> Result<BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut tree = std::process::Command::new(cargo);
+    tree.args(["tree", "--locked", "--package", package, "--edges", "normal", "--prefix", "none"]);
+    let tree = run(tree.current_dir(workspace_root()))?;
+    let other = |line: &&str| !line.is_empty() && !line.contains("(/");
+    let name = |line: &str| {
+        let mut words = line.split(' ');
+        Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+    };
+    tree.lines().filter(other).map(|line| name(line).with_context(|| line.to_owned())).collect()
 }
