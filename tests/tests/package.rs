@@ -30,6 +30,7 @@ const MACHINE: &[Need] = &[
     Need::Tool("curl"),
     Need::Tool("dpkg-deb"),
     Need::Tool("dpkg-shlibdeps"),
+    Need::Tool("gzip"),
     Need::Tool("ip"),
     Need::Tool("journalctl"),
     Need::Tool("man"),

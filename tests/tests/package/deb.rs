@@ -3,11 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    process::Output,
     sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{need::command, process::run, sniffer::binary, workspace_root};
+
+/// Who maintains revision 2; 1 has a placeholder.
+pub(crate) const MAINTAINER: &str = "A. Packager <packager@site.test>";
 
 /// Packs the program that the tests use as `revision`, once, and returns the package's bytes.
 pub(crate) fn package(revision: u32) -> Result<Vec<u8>> {
@@ -23,7 +27,14 @@ pub(crate) fn package(revision: u32) -> Result<Vec<u8>> {
     dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--fast", "--binary"]);
     dist.arg(binary()?).arg("--out").arg(folder.path());
     dist.args(["--revision", &revision.to_string()]).current_dir(workspace_root());
-    let path = run(&mut dist)?;
+    dist.env_remove("DEBFULLNAME").env_remove("DEBEMAIL");
+    if revision == 2 {
+        dist.args(["--maintainer", MAINTAINER]);
+    }
+    let Output { status, stdout, stderr } = dist.output()?;
+    let [path, said] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ensure!(status.success(), "{status}: {said}");
+    ensure!(said.contains("the maintainer is a placeholder") == (revision != 2), "{said}");
     let path = PathBuf::from(path.lines().last().context("cargo-deb names the package")?);
     let package = std::fs::read(path)?;
     packages.insert(revision, package.clone());

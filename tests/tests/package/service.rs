@@ -301,6 +301,11 @@ fn upgrade(site: &Site) -> Result<()> {
     let restarted = before.iter().zip(&after).all(|(before, after)| before != after);
     ensure!(restarted && !after.contains(&"0".to_owned()), "{before:?}, then {after:?}");
     ensure!(fs::read_to_string(site.machine.path(CONFIG))? == edited, "the configuration is lost");
+    let maintainer = site.machine.run("dpkg-query", &["-W", "-f=${Maintainer}", "tls-sniff"])?;
+    ensure!(maintainer == deb::MAINTAINER, "{maintainer}");
+    let changelog = "/usr/share/doc/tls-sniff/changelog.Debian.gz";
+    let changelog = site.machine.run("gzip", &["--decompress", "--stdout", changelog])?;
+    ensure!(changelog.contains(&format!("\n -- {}  ", deb::MAINTAINER)), "{changelog}");
     site.handshake("wanted.upgraded")?;
     site.told("wanted.upgraded").map(drop)
 }
