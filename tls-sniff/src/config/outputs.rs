@@ -8,9 +8,9 @@ use toml::{
 use super::{
     document::{self, type_of},
     fault::{Fault, Flaw, Position},
-    keys::{self, Options},
+    keys::Options,
 };
-use crate::sink::spec::OutputSpec;
+use crate::{nearest::nearest, sink::spec::OutputSpec};
 
 /// Where an output goes to; all else are its options.
 pub(super) const TO: &str = "to";
@@ -104,6 +104,6 @@ fn unknown(written: &str, name: &str, options: &Options) -> Flaw {
         return Flaw::BelowOutput { key: written.to_owned() };
     }
     let names = OutputSpec::OPTIONS.iter().map(|option| option.name);
-    let near = keys::nearest(name, [TO].into_iter().chain(names)).map(str::to_owned);
+    let near = nearest(name, [TO].into_iter().chain(names)).map(str::to_owned);
     Flaw::UnknownOption { key: written.to_owned(), near }
 }

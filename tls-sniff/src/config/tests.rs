@@ -190,6 +190,11 @@ fn every_fault_has_its_place() {
             &["2:14: port: the range 450-443 is empty: its end is below"],
         ),
         ("hook = 'xdpp'", &[r#"1:8: hook: "xdpp" is none of tc, xdp: did you mean "xdp"?"#]),
+        (
+            "cipher = ['0xfefe', 'TLS_AES_128_GCM_SHA265']",
+            &[r#"1:21: cipher: "TLS_AES_128_GCM_SHA265" is no cipher suite"#],
+        ),
+        ("ja4 = 't13'", &[r#"1:7: ja4: "t13" is no JA4"#]),
         ("hook = ['xdp']", &["1:8: hook takes text in quotes, not a list"]),
         ("tap = 'yes'", &["1:7: tap takes true or false, not text"]),
         ("count = '5'", &["1:9: count takes a whole number, not text"]),
