@@ -66,6 +66,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--content", "alert", "--handshake", "certificate"], "--content handshake"),
         (&["-w", "-", "--format", "json"], "stdout"),
         (&["-w", "-", "-C", "1"], "stdout"),
+        (&["-w", "x.pcap.xz"], "only .gz and .zst"),
         (&["-w", "x.pcapng", "-W", "3"], "-W"),
         (&["-w", "x.pcapng", "-C", "0"], "64K"),
         (&["-w", "x.pcap", "--keylog", "keys"], "pcap file"),
