@@ -80,7 +80,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) tc_attach: TcHow,
 
-    /// How the XDP program is attached; auto takes native where the driver can
+    /// How the XDP program (--hook xdp, --tap) is attached; auto takes native where the driver can
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) xdp_mode: XdpHow,
 
@@ -207,7 +207,7 @@ pub(crate) enum TcHow {
     Clsact,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum XdpHow {
     Auto,
     Native,

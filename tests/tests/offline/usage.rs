@@ -12,6 +12,8 @@ const LONG_SOCKET: &str = "unix:/run/tls-sniff/a-name-that-is-longer-than-the-hu
 pub(crate) fn wrong() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
         (&["--hook", "qdisc"], "tc, xdp"),
+        (&["--xdp-mode", "native"], "--hook xdp or --tap"),
+        (&["--xdp-mode", "generic", "--hook", "tc"], "--hook xdp or --tap"),
         (&["--format", "xml"], "json, text"),
         (&["--format", "text", "--json-profile", "eve"], "--format text"),
         (&["--json-profile", "zeek", "--events", "alert"], "--events"),

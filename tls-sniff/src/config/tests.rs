@@ -171,6 +171,10 @@ fn flags_win() {
     assert!(said(&[]).contains(r#"["port 443"]"#) && said(&["--"]).contains(r#"["port 443"]"#));
     assert!(said(&["host", "x"]).contains(r#"["host", "x"]"#));
     // What a flag needs may be in the file.
+    valid("hook = 'xdp'", &["--xdp-mode", "generic"]);
+    valid("xdp-mode = 'generic'\ninterface = 'x'", &["--tap"]);
+    valid("xdp-mode = 'generic'", &["-r", "x"]);
+    valid("xdp-mode = 'generic'", &["--xdp-mode", "auto"]);
     assert!(valid("write = 'x.pcapng'", &["--snaplen", "100"]).capture.snaplen() == 100);
     // What is wrong with the command line stays clap's to say.
     for wrong in ["--interfaces", "--help"] {
@@ -234,6 +238,7 @@ fn every_fault_has_its_place() {
         // What does not go together.
         ("tap = true\nhook = 'tc'\ninterface = 'x'", &["1:1: --tap drops packets at XDP"]),
         ("\ntap = true\ntc-order = 'last'", &["2:1: the argument '--tap' cannot be used with"]),
+        ("\nxdp-mode = 'native'", &["2:1: --xdp-mode is of the XDP program, which there is with"]),
         ("\nsnaplen = 100", &["2:1: snaplen goes only with --write <FILE>"]),
         ("write = '-'\nformat = 'json'", &["1:1: stdout is taken by the capture of `-w -`"]),
         // What is no TOML.
