@@ -63,6 +63,11 @@ pub enum Flaw {
     /// An output that goes nowhere.
     #[error("[[output]] without `to`")]
     OutputToNowhere,
+    /// An output that asks for no events.
+    #[error(
+        "events is an empty list, and an output without events is none: leave it out for those of all outputs"
+    )]
+    OutputOfNothing,
     /// The flag is for the command line only.
     #[error("\"{key}\" does not go into a file: {reason}")]
     CommandLineOnly {
@@ -196,9 +201,10 @@ impl Flaw {
             Self::UnknownKey { .. } | Self::CommandLineOnly { .. } | Self::Twice { .. } => {
                 "the keys are the names of the long flags, which `tls-sniff --help` lists"
             }
-            Self::UnknownOption { .. } | Self::BelowOutput { .. } | Self::OutputToNowhere => {
-                Options::HINT
-            }
+            Self::UnknownOption { .. }
+            | Self::BelowOutput { .. }
+            | Self::OutputToNowhere
+            | Self::OutputOfNothing => Options::HINT,
             Self::Type { .. } => {
                 "switches are true or false, numbers stand without quotes, all else is text in quotes"
             }

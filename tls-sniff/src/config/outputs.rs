@@ -74,6 +74,10 @@ impl Reader<'_> {
 
     /// A value as the flag would have it: of a list the words with `+` between them.
     fn word(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        if name == "events" && value.get_ref().as_array().is_some_and(|it| it.is_empty()) {
+            self.fault(value, Flaw::OutputOfNothing);
+            return None;
+        }
         let word = match value.get_ref() {
             DeValue::String(text) => Some(text.as_ref().to_owned()),
             DeValue::Integer(number) => document::decimal(number),

@@ -228,6 +228,10 @@ fn every_fault_has_its_place() {
                 "6:12: output: facility is for syslog, not for stdout",
             ],
         ),
+        (
+            "[[output]]\nto = 'stdout'\nevents = []",
+            &["3:10: events is an empty list, and an output without events is none: leave it out"],
+        ),
         ("[[output]]\nto = 'file:x'\nkeep = 3", &["1:1: output: keep counts files"]),
         ("output = ['file:x', 'file:x']", &["1:1: two outputs are file:x"]),
         // At once, in the order of the file.
