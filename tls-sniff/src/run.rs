@@ -93,7 +93,8 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
 fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
     let Asked { outputs, filter, expression, explanation, capture } =
         Asked::of(cli, io::stdout().is_terminal())
-            .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))?;
+            .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))
+            .map_err(|error| error.or_command(|| cli.near_command()))?;
     if cli.explain {
         return write!(io::stdout(), "{explanation}").map_err(Error::Output);
     }

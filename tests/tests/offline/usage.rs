@@ -87,6 +87,10 @@ pub(crate) fn bad_expressions() -> Result<()> {
         (&["host", "10.0.0.1", "or", "(port", "443"], "syntax error"),
         (&["portrange", "1-99999"], "illegal port"),
         (&["-r", "x", "tcp[100000000] = 1 and ("], "syntax error"),
+        // Commands with a letter amiss.
+        (&["docter"], "hint: did you mean the command `doctor`? If not: `man pcap-filter`"),
+        (&["check-confg", "x"], "did you mean the command `check-config`?"),
+        (&["docter"], "syntax error"),
     ])?;
     let said = run(&mut tls_sniff(&["--explain", "tcp", "port", "443"])?)?;
     ensure!(said.contains("expression `tcp port 443`"), "{said}");
