@@ -129,7 +129,7 @@ pub(crate) struct Cli {
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Say in words what the flags select and where each test runs, and do nothing else
+    /// Say in words what the flags select, where each test runs and where it goes, and do nothing else
     #[arg(long)]
     pub(crate) explain: bool,
 

@@ -210,6 +210,31 @@ pub(crate) fn explained() -> Result<()> {
     Ok(())
 }
 
+/// Each output with its form and the events that it gets, and what else is written.
+pub(crate) fn places() -> Result<()> {
+    let zeek = "file:x,profile=zeek,events=handshake+alert";
+    let cases: &[(&[&str], &str)] = &[
+        (&["--content", "alert"], "  JSON lines (native) to stdout: alert\n"),
+        (
+            &["--output", zeek, "--output", "syslog,format=text", "-w", "-"],
+            "  JSON lines (zeek) to file:x: handshake\n  \
+               text to syslog: client_hello, server_hello, certificate, alert, handshake\n  \
+               packets to stdout\n",
+        ),
+        (
+            &["-w", "x.pcap", "--format", "none", "--metrics", "9921"],
+            "  packets to x.pcap\n  metrics at 127.0.0.1:9921\n",
+        ),
+        (&["--format", "none"], "  neither events nor packets go anywhere\n"),
+    ];
+    for (flags, expected) in cases {
+        let said = run(&mut tls_sniff(&[&["--explain"], *flags].concat())?)?;
+        let (_, places) = said.split_once("Where it goes:\n").context("where it goes")?;
+        ensure!(places == *expected, "{flags:?}: {places}");
+    }
+    Ok(())
+}
+
 /// Each flag stands in the help, in a line of its own.
 pub(crate) fn help() -> Result<()> {
     let long = run(&mut tls_sniff(&["--help"])?)?;
