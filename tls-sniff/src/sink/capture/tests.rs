@@ -240,8 +240,11 @@ fn a_file_that_cannot_be_opened_is_tried_again() {
     assert_eq!(one(3), (1, 2, 1));
     fs::create_dir(&inner).unwrap();
     assert_eq!(one(4), (2, 2, 2));
-    finish(capture);
     assert_eq!(read(&inner.join("x_00002.pcapng"))[0].time, 4);
+    // It goes on, but packets are missing.
+    let (counters, result) = capture.finish(0, SOON);
+    assert_eq!(counters.dropped_disk, 2);
+    assert!(matches!(result, Err(SaveError::Open { .. })), "{result:?}");
 }
 
 #[test]
