@@ -96,6 +96,7 @@ fn main() -> ExitCode {
         test("progress_is_for_terminals", &[Need::Tool("script")], progress::bar),
         test("directions_that_a_file_does_not_tell", &[], usage::without_directions),
         test("filters_are_explained", &[], usage::explained),
+        test("places_are_explained", &[], usage::places),
         test("help_names_every_flag_once", &[], usage::help),
     ])
 }

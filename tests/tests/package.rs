@@ -20,6 +20,7 @@ const NETWORK: &[Need] = &[Need::Root, Need::Tool("ip"), Need::Tool("bpftool"), 
 const PACKAGED: &[Need] = &[
     Need::Tool("dpkg-deb"),
     Need::Tool("dpkg-shlibdeps"),
+    Need::Tool("gzip"),
     Need::Tool("strip"),
     Need::Tool("lintian"),
 ];
@@ -29,6 +30,7 @@ const MACHINE: &[Need] = &[
     Need::Tool("curl"),
     Need::Tool("dpkg-deb"),
     Need::Tool("dpkg-shlibdeps"),
+    Need::Tool("gzip"),
     Need::Tool("ip"),
     Need::Tool("journalctl"),
     Need::Tool("man"),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         test("manager_is_told", NETWORK, notify::manager_is_told),
         test("manager_is_told_of_no_life_when_the_pipeline_hangs", NETWORK, notify::hanging),
         test("lintian_has_nothing_to_say", PACKAGED, deb::lintian),
+        test("notices_of_linked_crates_are_packaged", PACKAGED, deb::licences),
         test("links_of_packaged_documents_lead_somewhere", PACKAGED, deb::links),
         test("package_is_installed_upgraded_and_purged", MACHINE, service::life),
         test("service_is_restarted_when_it_hangs", MACHINE, service::watchdog),

@@ -21,24 +21,13 @@ use crate::{
 pub(crate) fn config(file: &Path, out: &mut impl Write) -> Result<(), Error> {
     let invocation = Invocation::of_file(file);
     let (cli, text) = invocation.read()?;
-    let Asked { outputs, capture, explanation, .. } = Asked::of(&cli, false)
+    let asked = Asked::of(&cli, false)
         .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))?;
-    capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
+    asked.capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let mut told = || -> io::Result<()> {
         writeln!(out, "{} is valid.", file.display())?;
-        write!(out, "{explanation}")?;
         writeln!(out, "Interfaces: {}", cli.interface.join(", "))?;
-        for output in &outputs {
-            let events: Vec<&str> = output.events.iter().map(|kind| kind.as_str()).collect();
-            let note = unusable(&output.target).unwrap_or_default();
-            writeln!(out, "Output: {} ({}){note}", output.target, events.join(", "))?;
-        }
-        if let Some(metrics) = cli.metrics.options() {
-            writeln!(out, "Metrics: {}", metrics.address)?;
-        }
-        if let Some(capture) = &capture {
-            writeln!(out, "Capture: {}", capture.path.display())?;
-        }
+        asked.explain(out, unusable)?;
         out.flush()
     };
     told().map_err(Error::Output)
@@ -49,9 +38,9 @@ fn unusable(target: &Target) -> Option<&'static str> {
     let Target::File(path) = target else { return None };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if path.is_dir() {
-        Some(": a directory, so no start here")
+        Some(" (a directory, so no start here)")
     } else if folder.is_some_and(|folder| !folder.is_dir()) {
-        Some(": its directory is not there, so no start here")
+        Some(" (its directory is not there, so no start here)")
     } else {
         None
     }

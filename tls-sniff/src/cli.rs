@@ -12,7 +12,7 @@ mod sandbox;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use clap_complete::Shell;
 use tls_sniff_common::config;
 use tracing::Level;
@@ -33,6 +33,7 @@ use crate::{
         expression::{Expression, LinkType},
         handshake::HandshakeFilter,
     },
+    nearest::nearest,
     observation::EventKind,
     sink::{Form, json::Profile, open::OutputOptions},
 };
@@ -80,7 +81,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) tc_attach: TcHow,
 
-    /// How the XDP program is attached; auto takes native where the driver can
+    /// How the XDP program (--hook xdp, --tap) is attached; auto takes native where the driver can
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) xdp_mode: XdpHow,
 
@@ -128,7 +129,7 @@ pub(crate) struct Cli {
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Say in words what the flags select and where each test runs, and do nothing else
+    /// Say in words what the flags select, where each test runs and where it goes, and do nothing else
     #[arg(long)]
     pub(crate) explain: bool,
 
@@ -207,7 +208,7 @@ pub(crate) enum TcHow {
     Clsact,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum XdpHow {
     Auto,
     Native,
@@ -317,6 +318,15 @@ impl Cli {
         Ok(Some(Expression::apart(&text, links, patience)?))
     }
 
+    /// The command whose name is most like the expression's first word, if one is.
+    pub(crate) fn near_command(&self) -> Option<String> {
+        let command = Self::command();
+        let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let text = self.filters.expression();
+        let first = text.split_whitespace().next()?;
+        nearest(first, commands.map(clap::Command::get_name)).map(str::to_owned)
+    }
+
     /// What is written to stdout, on a terminal or not.
     pub(crate) fn format(&self, terminal: bool) -> Format {
         match self.format {
@@ -379,6 +389,22 @@ mod tests {
         // No subcommand, hidden or clap's own.
         for word in ["help", "guard", "clsact"] {
             assert_eq!(text(&[word, "or", "ip"]), format!("{word} or ip"));
+        }
+    }
+
+    #[test]
+    fn a_word_like_a_command_is_known_as_that() {
+        for (words, expected) in [
+            (&["docter"][..], Some("doctor")),
+            (&["-v", "check-confg", "x"], Some("check-config")),
+            (&["completion bash"], Some("completions")),
+            (&["host", "doctor"], None),
+            (&["clsact-gard", "1"], None),
+            (&["port 443"], None),
+            (&[], None),
+        ] {
+            let cli = Cli::try_parse_from([&["tls-sniff"], words].concat()).unwrap();
+            assert_eq!(cli.near_command().as_deref(), expected, "{words:?}");
         }
     }
 

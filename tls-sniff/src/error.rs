@@ -79,6 +79,14 @@ pub enum Error {
     /// The expression cannot be used.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
+    /// The same of one that begins like the name of a command.
+    #[error("{source}")]
+    NoCommand {
+        /// What is wrong with the expression.
+        source: ExpressionError,
+        /// The command, and what to do about an expression.
+        hint: String,
+    },
     /// The file of `--net-file` cannot be read.
     #[error("cannot read {file}: {source}")]
     NetworkFile {
@@ -167,6 +175,14 @@ impl Error {
         }
     }
 
+    /// Of an expression on the command line: with the name of the command that was probably meant.
+    pub(crate) fn or_command(self, near: impl FnOnce() -> Option<String>) -> Self {
+        let Self::Expression(source) = self else { return self };
+        let Some(command) = near() else { return Self::Expression(source) };
+        let hint = format!("did you mean the command `{command}`? If not: {}", source.hint());
+        Self::NoCommand { source, hint }
+    }
+
     /// Whether the command line is at fault, not the system.
     #[must_use]
     pub const fn is_wrong_usage(&self) -> bool {
@@ -177,7 +193,9 @@ impl Error {
             Self::NetworkLine { .. } => true,
             Self::Write(error) => error.is_wrong_usage(),
             Self::Sink(error) => error.is_wrong_usage(),
-            Self::Expression(error) => error.is_wrong_usage(),
+            Self::Expression(error) | Self::NoCommand { source: error, .. } => {
+                error.is_wrong_usage()
+            }
             _ => false,
         }
     }
@@ -205,6 +223,7 @@ impl Error {
                 Some("it may be stopped (SIGCONT) or wait for the kernel; SIGKILL ends it")
             }
             Self::Expression(error) => Some(error.hint()),
+            Self::NoCommand { hint, .. } => Some(hint),
             Self::ReaderDied => Some("please report it with the file"),
             Self::InputSilent { .. } => Some("stop what writes into the pipe first"),
             Self::NetworkFile { .. } => {

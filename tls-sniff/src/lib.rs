@@ -41,6 +41,7 @@ pub mod load;
 mod log;
 mod manual;
 pub mod metrics;
+mod nearest;
 pub mod netlink;
 pub mod notify;
 pub mod observation;

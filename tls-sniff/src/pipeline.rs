@@ -390,7 +390,7 @@ fn say_totals(capture: &CaptureStats) {
     tracing::info!("{written} packets written{files}");
     if file.lost() + given_up > 0 {
         tracing::warn!(
-            "not written: {} for want of space, {} for a slow disk, {} of another link type, {} for memory",
+            "not written: {} that the disk refused, {} for a slow disk, {} of another link type, {} for memory",
             file.dropped_disk,
             file.dropped_queue,
             file.other_link_type,

@@ -91,12 +91,13 @@ fn examine(flags: &DoctorFlags) -> Result<ExitCode, Error> {
 }
 
 fn watch(cli: &Cli, invocation: Invocation, text: Option<String>) -> Result<(), Error> {
-    let Asked { outputs, filter, expression, explanation, capture } =
-        Asked::of(cli, io::stdout().is_terminal())
-            .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))?;
+    let asked = Asked::of(cli, io::stdout().is_terminal())
+        .map_err(|error| error.placed(|key| invocation.place(text.as_deref(), key)))
+        .map_err(|error| error.or_command(|| cli.near_command()))?;
     if cli.explain {
-        return write!(io::stdout(), "{explanation}").map_err(Error::Output);
+        return asked.explain(&mut io::stdout(), |_| None).map_err(Error::Output);
     }
+    let Asked { outputs, filter, expression, capture, .. } = asked;
     capture.as_ref().map_or(Ok(()), CaptureOptions::check)?;
     let attach = cli.attach_options();
     let sinks = Sinks { outputs, capture };

@@ -4,20 +4,25 @@
 //!  tls-sniff, stripped            ┐
 //!  man page, completions          ├─► target/dist/stage ─┐
 //!  debian/changelog, from git     │                      ├─► cargo deb ─► tls-sniff_VERSION_ARCH.deb
-//!  docs, with the package's paths ┘                      │
+//!  docs, with the package's paths │                      │
+//!  licences of linked crates      ┘                      │
 //!  units, config ────────────────── packaging/ ──────────┘
 //! ```
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use flate2::{Compression, GzBuilder};
 use tls_sniff::Shell;
 
 use crate::run::{cargo, output, run as run_command, workspace_root};
-use crate::setup;
+use crate::{licences, setup};
+
+mod maintainer;
 
 /// Documents for people.
 const DOCUMENTS: &[&str] = &[
@@ -51,6 +56,9 @@ pub struct Options {
     /// Debian's revision, behind the version
     #[arg(long, value_name = "N", default_value_t = 1)]
     revision: u32,
+    /// Who answers for the package [default: DEBFULLNAME and DEBEMAIL, or else a placeholder]
+    #[arg(long, value_name = "NAME <ADDRESS>", value_parser = maintainer::parse)]
+    maintainer: Option<String>,
     /// Compress quickly, not well
     #[arg(long)]
     fast: bool,
@@ -60,15 +68,22 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If cargo-deb cannot be installed, the program does not build, or packing fails.
+/// If a linked crate's licence is not permissive, cargo-deb cannot be installed, the program does not build, or packing
+/// fails.
 pub fn run(options: &Options) -> Result<()> {
     let root = workspace_root();
+    // First, since it may be that there must be no package.
+    let notices = licences::third_party(&root).context("licences of linked crates")?;
+    let maintainer = maintainer::choose(&root, options.maintainer.as_deref())?;
     let cargo_deb = setup::cargo_deb()?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build(&root)?,
     };
-    stage(&root, &binary, options.revision).context("what goes into the package")?;
+    let changelog = changelog(&root, options.revision, &maintainer)?;
+    stage(&root, &binary, &changelog)
+        .and_then(|()| pack_notices(&root, &notices))
+        .context("what goes into the package")?;
     fs::create_dir_all(&options.out)?;
     let out = fs::canonicalize(&options.out)?;
     let mut command = Command::new(cargo_deb);
@@ -81,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
     ]);
     // Its warnings are that paths below target/ look like programs to be built.
     command.arg("--quiet").arg("--deb-revision").arg(options.revision.to_string());
-    command.arg("--output").arg(&out);
+    command.arg("--maintainer").arg(&maintainer).arg("--output").arg(&out);
     command.args(options.fast.then_some("--fast"));
     run_command(&mut command)
 }
@@ -104,7 +119,7 @@ fn build(root: &Path) -> Result<PathBuf> {
 }
 
 /// Puts what is made for the package where tls-sniff/Cargo.toml looks for it.
-fn stage(root: &Path, binary: &Path, revision: u32) -> Result<()> {
+fn stage(root: &Path, binary: &Path, changelog: &str) -> Result<()> {
     let stage = root.join("target/dist/stage");
     fs::create_dir_all(&stage)?;
     let program = stage.join("tls-sniff");
@@ -118,7 +133,7 @@ fn stage(root: &Path, binary: &Path, revision: u32) -> Result<()> {
         tls_sniff::completions(shell, &mut File::create(stage.join(name))?)?;
     }
     documents(root, &stage.join("doc"))?;
-    fs::write(stage.join("changelog"), changelog(root, revision)?).context("changelog")
+    fs::write(stage.join("changelog"), changelog).context("changelog")
 }
 
 /// Copies the documents, with the package's paths in them.
@@ -133,16 +148,18 @@ fn documents(root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes the licences of what is linked, packed as Debian's policy asks for, with no name and no time in it.
+fn pack_notices(root: &Path, notices: &str) -> Result<()> {
+    let file = File::create(root.join("target/dist/stage/THIRD-PARTY-LICENSES.gz"))?;
+    let mut file = GzBuilder::new().write(file, Compression::best());
+    file.write_all(notices.as_bytes())?;
+    file.finish().map(drop).context("licences of linked crates")
+}
+
 /// Debian's own changelog: what changed in the program is in the other one.
-fn changelog(root: &Path, revision: u32) -> Result<String> {
+fn changelog(root: &Path, revision: u32, maintainer: &str) -> Result<String> {
     let git = |arguments: &[&str]| output(Command::new("git").current_dir(root).args(arguments));
     // The commit's date, so that the same source gives the same package; a source without git has today.
-    let manifest: toml::Table = fs::read_to_string(root.join("tls-sniff/Cargo.toml"))?.parse()?;
-    let maintainer = ["metadata", "deb", "maintainer"]
-        .iter()
-        .try_fold(manifest.get("package").context("no package")?, |table, key| table.get(key))
-        .and_then(toml::Value::as_str);
-    let maintainer = maintainer.context("no maintainer in tls-sniff/Cargo.toml")?;
     let date =
         git(&["log", "-1", "--format=%cD"]).or_else(|_| output(Command::new("date").arg("-R")))?;
     Ok(format!(

@@ -7,6 +7,7 @@
 //!   demo       tls-sniff at work
 //!   bench      what watching costs, into docs/BENCHMARKS.md
 //!   dist       the Debian package
+//!    licences  what of others is in the package
 //!   lint       rustfmt, clippy, rustdoc
 //!   test       all of the above and `cargo test`: what CI runs
 //!   soak       tls-sniff as a service for half an hour, disturbed
@@ -27,6 +28,7 @@ pub mod build_ebpf;
 pub mod demo;
 pub mod digest;
 pub mod dist;
+pub mod licences;
 pub mod lint;
 pub mod run;
 pub mod setup;

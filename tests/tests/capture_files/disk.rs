@@ -11,7 +11,7 @@ use tls_sniff::sink::{
 use tls_sniff_tests::{need::command, poll, process::run};
 
 use super::{
-    make::{Noise, SOON, check_sum, count, finish, options, packet, silent},
+    make::{Noise, SOON, check_sum, count, finish_with_losses, options, packet, silent},
     same,
 };
 
@@ -78,7 +78,7 @@ fn full_once(disk: &Path, name: &str) -> Result<()> {
     same("packets in the full file", &readable, &full.written)?;
     fs::remove_file(&ballast)?;
     capture_until(&mut capture, 10, |counters| counters.written > full.written + 100)?;
-    let counters = finish(capture)?;
+    let counters = finish_with_losses(capture)?;
     ensure!(path.metadata()?.len() > len, "the same file goes on");
     let packets = if name.ends_with("zst") {
         // What follows a loss is a frame of its own, in which Wireshark 4.0 may lose its way.
@@ -106,7 +106,7 @@ pub(super) fn full_and_rotation() -> Result<()> {
         // The first file is copied away.
         fs::remove_file(disk.join("x_00001.pcapng"))?;
         capture_until(&mut capture, 10, |counters| counters.written > full.written + 50)?;
-        let counters = finish(capture)?;
+        let counters = finish_with_losses(capture)?;
         let mut readable = 0;
         for entry in fs::read_dir(disk)? {
             let path = entry?.path();

@@ -309,7 +309,7 @@ pub(crate) fn endless_flood() -> Result<()> {
     Ok(())
 }
 
-/// A disk without space: told while the run goes on.
+/// A disk without space: told while the run goes on, which fails then.
 pub(crate) fn full_disk() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let pair = VethPair::new()?;
@@ -333,6 +333,7 @@ pub(crate) fn full_disk() -> Result<()> {
     let (written, lost) = (count(&capture["written"])?, count(&capture["dropped_disk"])?);
     ensure!(written > 10 && lost > 100, "{capture}");
     ensure!(written + lost == count(&capture["packets"])?, "{capture}");
+    ensure!(stopped.status.code() == Some(1), "{:?}", stopped.stderr);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn checked() -> Result<()> {
         "port 443 or 8443",
         "server name *.example",
         "eth7",
-        "x.sock (alert, handshake)",
+        "  JSON lines (native) to unix:/run/x.sock: alert, handshake",
     ] {
         ensure!(valid.stdout.iter().any(|line| line.contains(words)), "{words}: {valid:?}");
     }

@@ -26,7 +26,8 @@ pub(crate) fn repeated(times: u64) -> Result<Vec<u8>> {
     Ok(pcap(link_type::ETHERNET, repeated))
 }
 
-/// What fits is in the file, in whole blocks; the rest is counted and said, and the events are as ever.
+/// What fits is in the file, in whole blocks; the rest is counted and said, and the events are as ever. The run has
+/// failed.
 pub(crate) fn full_disk() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let long = dir.path().join("long.pcap");
@@ -55,7 +56,13 @@ pub(crate) fn full_disk() -> Result<()> {
         ensure!(written + lost == count("packets")?, "{name}: {capture}");
         ensure!(written > 100 && lost > 100, "{name}: {capture}");
         ensure!(log.contains("No space left on device"), "{name}: {log}");
-        ensure!(stopped.stderr.len() <= 4, "{name}: {log}");
+        ensure!(stopped.status.code() == Some(1), "{name}: {:?} {log}", stopped.status);
+        let totals = format!("not written: {lost} that the disk refused");
+        ensure!(log.matches(&totals).count() == 1, "{name}: {log}");
+        let failed =
+            format!("cannot write to {}/{name}: No space left", dir.path().join("disk").display());
+        ensure!(log.matches(&failed).count() == 1 && log.contains("hint: make space"), "{log}");
+        ensure!(stopped.stderr.len() <= 6, "{name}: {log}");
         let in_file = tshark_count(&kept)?;
         ensure!(in_file as u64 == written, "{name}: {in_file}, counted {written}");
         ensure!(capinfos_count(&kept)? == written, "{name}");

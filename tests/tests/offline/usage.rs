@@ -12,6 +12,8 @@ const LONG_SOCKET: &str = "unix:/run/tls-sniff/a-name-that-is-longer-than-the-hu
 pub(crate) fn wrong() -> Result<()> {
     let cases: &[(&[&str], &str)] = &[
         (&["--hook", "qdisc"], "tc, xdp"),
+        (&["--xdp-mode", "native"], "--hook xdp or --tap"),
+        (&["--xdp-mode", "generic", "--hook", "tc"], "--hook xdp or --tap"),
         (&["--format", "xml"], "json, text"),
         (&["--format", "text", "--json-profile", "eve"], "--format text"),
         (&["--json-profile", "zeek", "--events", "alert"], "--events"),
@@ -51,6 +53,12 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--vlan", "4096"], "0 to 4095"),
         (&["--content", "hello"], "appdata"),
         (&["--handshake", "hello"], "client_hello"),
+        (&["--handshake", "clienthello"], "did you mean \"client_hello\"?"),
+        (&["--handshake", "32"], "a number up to 31"),
+        (&["--cipher", "TLS_AES_128_GCM_SHA265"], "did you mean \"TLS_AES_128_GCM_SHA256\"?"),
+        (&["--cipher", "TLS_AES_*,*_RC5_*"], "\"*_RC5_*\" is no cipher suite"),
+        (&["--cipher", "1301"], "0x and four digits"),
+        (&["--ja4", "t13d1516h2"], "such as t13d*"),
         (&["--hello-version", "1.3"], "1.2"),
         (&["--tls-version", "1.4"], "1.3"),
         (&["--tcp", "psh"], "synack"),
@@ -60,6 +68,7 @@ pub(crate) fn wrong() -> Result<()> {
         (&["--content", "alert", "--handshake", "certificate"], "--content handshake"),
         (&["-w", "-", "--format", "json"], "stdout"),
         (&["-w", "-", "-C", "1"], "stdout"),
+        (&["-w", "x.pcap.xz"], "only .gz and .zst"),
         (&["-w", "x.pcapng", "-W", "3"], "-W"),
         (&["-w", "x.pcapng", "-C", "0"], "64K"),
         (&["-w", "x.pcap", "--keylog", "keys"], "pcap file"),
@@ -78,6 +87,10 @@ pub(crate) fn bad_expressions() -> Result<()> {
         (&["host", "10.0.0.1", "or", "(port", "443"], "syntax error"),
         (&["portrange", "1-99999"], "illegal port"),
         (&["-r", "x", "tcp[100000000] = 1 and ("], "syntax error"),
+        // Commands with a letter amiss.
+        (&["docter"], "hint: did you mean the command `doctor`? If not: `man pcap-filter`"),
+        (&["check-confg", "x"], "did you mean the command `check-config`?"),
+        (&["docter"], "syntax error"),
     ])?;
     let said = run(&mut tls_sniff(&["--explain", "tcp", "port", "443"])?)?;
     ensure!(said.contains("expression `tcp port 443`"), "{said}");
@@ -194,6 +207,31 @@ pub(crate) fn explained() -> Result<()> {
         ensure!(here.contains(words), "{words}: {here}");
     }
     ensure!(!std::path::Path::new("x.pcapng").exists(), "it does nothing else");
+    Ok(())
+}
+
+/// Each output with its form and the events that it gets, and what else is written.
+pub(crate) fn places() -> Result<()> {
+    let zeek = "file:x,profile=zeek,events=handshake+alert";
+    let cases: &[(&[&str], &str)] = &[
+        (&["--content", "alert"], "  JSON lines (native) to stdout: alert\n"),
+        (
+            &["--output", zeek, "--output", "syslog,format=text", "-w", "-"],
+            "  JSON lines (zeek) to file:x: handshake\n  \
+               text to syslog: client_hello, server_hello, certificate, alert, handshake\n  \
+               packets to stdout\n",
+        ),
+        (
+            &["-w", "x.pcap", "--format", "none", "--metrics", "9921"],
+            "  packets to x.pcap\n  metrics at 127.0.0.1:9921\n",
+        ),
+        (&["--format", "none"], "  neither events nor packets go anywhere\n"),
+    ];
+    for (flags, expected) in cases {
+        let said = run(&mut tls_sniff(&[&["--explain"], *flags].concat())?)?;
+        let (_, places) = said.split_once("Where it goes:\n").context("where it goes")?;
+        ensure!(places == *expected, "{flags:?}: {places}");
+    }
     Ok(())
 }
 

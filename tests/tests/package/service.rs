@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::UnixDatagram,
     },
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -19,9 +20,10 @@ use nix::{
 use serde_json::Value;
 use tls_sniff_tests::{
     attached,
+    netns::Namespace,
     peer::{Certificate, Client, Key, RunningServer, Server},
     poll,
-    process::run,
+    process::{Process, run},
     systemd::Machine,
     veth::VethPair,
 };
@@ -35,7 +37,11 @@ const INSTANCE_CONFIG: &str = "/etc/tls-sniff/veth-b.toml";
 const CONFIG: &str = "/etc/tls-sniff/config.toml";
 const EVENTS: &str = "/var/log/tls-sniff/events.json";
 
-const METRICS: &str = "127.0.0.1:9899";
+/// At every address, of which the unit lets loopback through alone.
+const METRICS_PORT: u16 = 9899;
+
+/// Of RFC 5424 at another host, where the unit lets nobody go.
+const COLLECTOR_PORT: u16 = 601;
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, bits 12, 38 and 39.
 const CAPABILITIES: &str = "000000c000001000";
@@ -214,7 +220,7 @@ fn stop(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// A file, a socket of another user's and Prometheus, inside of the unit's restrictions.
+/// A file, a socket of another user's, Prometheus and a host that the unit does not allow, inside of its restrictions.
 fn all_at_once(site: &Site) -> Result<()> {
     let socket = site.machine.path("/run/events.sock");
     let reader = UnixDatagram::bind(&socket)?;
@@ -222,9 +228,13 @@ fn all_at_once(site: &Site) -> Result<()> {
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
     let config = site.machine.path(CONFIG);
     let before = fs::read_to_string(&config)?;
-    let metrics = format!("metrics = \"{METRICS}\"\n");
+    let other = (site.pair.first.ipv4, COLLECTOR_PORT);
+    let collector = site.pair.first.namespace.enter(|| TcpListener::bind(other))??;
+    collector.set_nonblocking(true)?;
+    let metrics = format!("metrics = \"0.0.0.0:{METRICS_PORT}\"\n");
     let output = "\n[[output]]\nto = \"unixgram:/run/events.sock\"\nprofile = \"zeek\"\n";
-    fs::write(&config, [&metrics, &before, output].concat())?;
+    let distant = format!("\n[[output]]\nto = \"syslog+tcp:{}\"\n", collector.local_addr()?);
+    fs::write(&config, [&metrics, &before, output, &distant].concat())?;
     site.machine.run("systemctl", &["start", UNIT])?;
 
     let name = "wanted.three-ways";
@@ -234,15 +244,50 @@ fn all_at_once(site: &Site) -> Result<()> {
     let length = reader.recv(&mut bytes).context("nothing came through the socket")?;
     let event: Value = serde_json::from_slice(&bytes[..length])?;
     ensure!(event["server_name"] == name && event["established"] == true, "{event}");
-    let curl = ["--silent", "--fail", "--max-time", "10", &format!("http://{METRICS}/metrics")];
-    let scraped = run(site.pair.second.namespace.command("curl").args(curl))?;
+    let scraped = run(&mut scrape(&site.pair.second.namespace, Ipv4Addr::LOCALHOST))?;
     let counted = |line: &&str| line.starts_with("tls_sniff_handshakes_total{");
     let counts = scraped.lines().filter(counted).filter_map(|line| line.rsplit_once(' '));
     let sum: f64 = counts.filter_map(|(_, count)| count.parse::<f64>().ok()).sum();
     ensure!(sum >= 1.0, "{scraped}");
+    firewall(site, &collector)?;
 
     fs::write(&config, before)?;
     site.machine.run("systemctl", &["restart", UNIT]).map(drop)
+}
+
+/// A command that gets the metrics from an address.
+fn scrape(from: &Namespace, address: Ipv4Addr) -> Command {
+    let mut curl = from.command("curl");
+    curl.args(["--silent", "--fail", "--max-time", "60"]);
+    curl.arg(format!("http://{address}:{METRICS_PORT}/metrics"));
+    curl
+}
+
+/// The unit's IPAddressDeny=any keeps the service and another host apart, in both directions, until IPAddressAllow=
+/// names the host. The other host asks once: its first packets are dropped, a later one is not.
+fn firewall(site: &Site, collector: &TcpListener) -> Result<()> {
+    let client = scrape(&site.pair.first.namespace, site.pair.second.ipv4);
+    let mut client = Process::spawn(client, None)?;
+    let mut listener = site.pair.second.namespace.command("ss");
+    listener.args(["--listening", "--tcp", "--memory", "--no-header", "sport", "="]);
+    listener.arg(format!(":{METRICS_PORT}"));
+    poll::try_until(SOON, "the unit to keep another host away", || {
+        let ended = client.try_wait()?;
+        ensure!(ended.is_none(), "another host was let through: curl: {ended:?}");
+        ensure!(collector.accept().is_err(), "the service was let through to another host");
+        // skmem:(r0,…,d3): packets that were dropped at the socket.
+        let listener = run(&mut listener)?;
+        let dropped = listener.rsplit_once(",d").and_then(|(_, rest)| rest.split(')').next());
+        let dropped: u32 = dropped.with_context(|| listener.clone())?.parse()?;
+        let waits = site.journal("warning")?.contains(&format!(":{COLLECTOR_PORT}: "));
+        Ok((dropped > 0 && waits).then_some(()))
+    })?;
+    let host = format!("IPAddressAllow={}", site.pair.first.ipv4);
+    site.machine.run("systemctl", &["set-property", "--runtime", UNIT, &host])?;
+    let ended = client.finish(SOON)?;
+    ensure!(ended.status.success(), "a host that IPAddressAllow= names: {ended:?}");
+    poll::until(SOON, "the service to reach a host that it may", || collector.accept().ok())?;
+    Ok(())
 }
 
 /// Another revision is started in the place of the old one, and what was changed in the configuration stays.
@@ -256,6 +301,11 @@ fn upgrade(site: &Site) -> Result<()> {
     let restarted = before.iter().zip(&after).all(|(before, after)| before != after);
     ensure!(restarted && !after.contains(&"0".to_owned()), "{before:?}, then {after:?}");
     ensure!(fs::read_to_string(site.machine.path(CONFIG))? == edited, "the configuration is lost");
+    let maintainer = site.machine.run("dpkg-query", &["-W", "-f=${Maintainer}", "tls-sniff"])?;
+    ensure!(maintainer == deb::MAINTAINER, "{maintainer}");
+    let changelog = "/usr/share/doc/tls-sniff/changelog.Debian.gz";
+    let changelog = site.machine.run("gzip", &["--decompress", "--stdout", changelog])?;
+    ensure!(changelog.contains(&format!("\n -- {}  ", deb::MAINTAINER)), "{changelog}");
     site.handshake("wanted.upgraded")?;
     site.told("wanted.upgraded").map(drop)
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Cli, Format, Hook};
+use super::{Cli, Format, Hook, XdpHow};
 use crate::{
+    attach::IngressHook,
     observation::EventKind,
     sink::{
         Form,
@@ -31,6 +32,11 @@ impl Cli {
         if self.tap && self.interface.iter().any(|name| name == "any") {
             return refuse(
                 "--tap needs the interface by its name: with `any` this host would hear nothing more",
+            );
+        }
+        if self.xdp_mode != XdpHow::Auto && self.attach_options().ingress != IngressHook::Xdp {
+            return refuse(
+                "--xdp-mode is of the XDP program, which there is with --hook xdp or --tap",
             );
         }
         let takes_stdout = if self.output.is_empty() {

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::filter::{
     glob::Glob,
     handshake::{HandshakeFilter, OutcomeClass, Version},
+    patterns,
 };
 
 /// Which connections are shown and written. Tested here, as soon as the handshake tells.
@@ -26,11 +27,11 @@ pub(crate) struct HandshakeFlags {
     alpn: Vec<Glob>,
 
     /// Cipher suite by its IANA name, or as 0x1301
-    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', value_parser = patterns::cipher)]
     cipher: Vec<Glob>,
 
     /// JA4 of the ClientHello
-    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', value_parser = patterns::ja4)]
     ja4: Vec<Glob>,
 
     /// How the handshake ended

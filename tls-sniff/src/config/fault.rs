@@ -3,6 +3,7 @@
 use std::{fmt, io, path::Path};
 
 use super::keys::Options;
+use crate::nearest::did_you_mean;
 
 /// A place in the file, both counted from 1; the column in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub enum Flaw {
     #[error("{0}")]
     Syntax(String),
     /// No flag has this name.
-    #[error("unknown key \"{key}\"{}", nearest(near.as_deref()))]
+    #[error("unknown key \"{key}\"{}", did_you_mean(near.as_deref()))]
     UnknownKey {
         /// As the file has it.
         key: String,
@@ -46,7 +47,7 @@ pub enum Flaw {
         near: Option<String>,
     },
     /// An output has no such option.
-    #[error("unknown key \"{key}\" in [[output]]{}", nearest(near.as_deref()))]
+    #[error("unknown key \"{key}\" in [[output]]{}", did_you_mean(near.as_deref()))]
     UnknownOption {
         /// As the file has it.
         key: String,
@@ -62,6 +63,11 @@ pub enum Flaw {
     /// An output that goes nowhere.
     #[error("[[output]] without `to`")]
     OutputToNowhere,
+    /// An output that asks for no events.
+    #[error(
+        "events is an empty list, and an output without events is none: leave it out for those of all outputs"
+    )]
+    OutputOfNothing,
     /// The flag is for the command line only.
     #[error("\"{key}\" does not go into a file: {reason}")]
     CommandLineOnly {
@@ -113,10 +119,6 @@ pub enum Flaw {
         /// Where it was.
         line: usize,
     },
-}
-
-fn nearest(near: Option<&str>) -> impl fmt::Display {
-    near.map_or_else(String::new, |near| format!(": did you mean \"{near}\"?"))
 }
 
 /// A flaw and its place.
@@ -199,9 +201,10 @@ impl Flaw {
             Self::UnknownKey { .. } | Self::CommandLineOnly { .. } | Self::Twice { .. } => {
                 "the keys are the names of the long flags, which `tls-sniff --help` lists"
             }
-            Self::UnknownOption { .. } | Self::BelowOutput { .. } | Self::OutputToNowhere => {
-                Options::HINT
-            }
+            Self::UnknownOption { .. }
+            | Self::BelowOutput { .. }
+            | Self::OutputToNowhere
+            | Self::OutputOfNothing => Options::HINT,
             Self::Type { .. } => {
                 "switches are true or false, numbers stand without quotes, all else is text in quotes"
             }

@@ -4,6 +4,8 @@ use std::{any::TypeId, path::PathBuf};
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::nearest::nearest;
+
 /// When a key that has changed takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -163,17 +165,6 @@ impl Options {
         });
         nearest(name, keys).map(str::to_owned)
     }
-}
-
-/// What of `names` is most like `name`, if one is.
-pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// What is less alike is something else.
-    const ALIKE: f64 = 0.8;
-    names
-        .map(|it| (strsim::jaro_winkler(name, it), it))
-        .filter(|(alike, _)| *alike > ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, it)| it)
 }
 
 /// The key of an argument.

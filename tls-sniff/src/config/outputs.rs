@@ -8,9 +8,9 @@ use toml::{
 use super::{
     document::{self, type_of},
     fault::{Fault, Flaw, Position},
-    keys::{self, Options},
+    keys::Options,
 };
-use crate::sink::spec::OutputSpec;
+use crate::{nearest::nearest, sink::spec::OutputSpec};
 
 /// Where an output goes to; all else are its options.
 pub(super) const TO: &str = "to";
@@ -74,6 +74,10 @@ impl Reader<'_> {
 
     /// A value as the flag would have it: of a list the words with `+` between them.
     fn word(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        if name == "events" && value.get_ref().as_array().is_some_and(|it| it.is_empty()) {
+            self.fault(value, Flaw::OutputOfNothing);
+            return None;
+        }
         let word = match value.get_ref() {
             DeValue::String(text) => Some(text.as_ref().to_owned()),
             DeValue::Integer(number) => document::decimal(number),
@@ -104,6 +108,6 @@ fn unknown(written: &str, name: &str, options: &Options) -> Flaw {
         return Flaw::BelowOutput { key: written.to_owned() };
     }
     let names = OutputSpec::OPTIONS.iter().map(|option| option.name);
-    let near = keys::nearest(name, [TO].into_iter().chain(names)).map(str::to_owned);
+    let near = nearest(name, [TO].into_iter().chain(names)).map(str::to_owned);
     Flaw::UnknownOption { key: written.to_owned(), near }
 }

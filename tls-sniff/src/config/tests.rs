@@ -171,6 +171,10 @@ fn flags_win() {
     assert!(said(&[]).contains(r#"["port 443"]"#) && said(&["--"]).contains(r#"["port 443"]"#));
     assert!(said(&["host", "x"]).contains(r#"["host", "x"]"#));
     // What a flag needs may be in the file.
+    valid("hook = 'xdp'", &["--xdp-mode", "generic"]);
+    valid("xdp-mode = 'generic'\ninterface = 'x'", &["--tap"]);
+    valid("xdp-mode = 'generic'", &["-r", "x"]);
+    valid("xdp-mode = 'generic'", &["--xdp-mode", "auto"]);
     assert!(valid("write = 'x.pcapng'", &["--snaplen", "100"]).capture.snaplen() == 100);
     // What is wrong with the command line stays clap's to say.
     for wrong in ["--interfaces", "--help"] {
@@ -190,6 +194,11 @@ fn every_fault_has_its_place() {
             &["2:14: port: the range 450-443 is empty: its end is below"],
         ),
         ("hook = 'xdpp'", &[r#"1:8: hook: "xdpp" is none of tc, xdp: did you mean "xdp"?"#]),
+        (
+            "cipher = ['0xfefe', 'TLS_AES_128_GCM_SHA265']",
+            &[r#"1:21: cipher: "TLS_AES_128_GCM_SHA265" is no cipher suite"#],
+        ),
+        ("ja4 = 't13'", &[r#"1:7: ja4: "t13" is no JA4"#]),
         ("hook = ['xdp']", &["1:8: hook takes text in quotes, not a list"]),
         ("tap = 'yes'", &["1:7: tap takes true or false, not text"]),
         ("count = '5'", &["1:9: count takes a whole number, not text"]),
@@ -219,6 +228,10 @@ fn every_fault_has_its_place() {
                 "6:12: output: facility is for syslog, not for stdout",
             ],
         ),
+        (
+            "[[output]]\nto = 'stdout'\nevents = []",
+            &["3:10: events is an empty list, and an output without events is none: leave it out"],
+        ),
         ("[[output]]\nto = 'file:x'\nkeep = 3", &["1:1: output: keep counts files"]),
         ("output = ['file:x', 'file:x']", &["1:1: two outputs are file:x"]),
         // At once, in the order of the file.
@@ -229,6 +242,7 @@ fn every_fault_has_its_place() {
         // What does not go together.
         ("tap = true\nhook = 'tc'\ninterface = 'x'", &["1:1: --tap drops packets at XDP"]),
         ("\ntap = true\ntc-order = 'last'", &["2:1: the argument '--tap' cannot be used with"]),
+        ("\nxdp-mode = 'native'", &["2:1: --xdp-mode is of the XDP program, which there is with"]),
         ("\nsnaplen = 100", &["2:1: snaplen goes only with --write <FILE>"]),
         ("write = '-'\nformat = 'json'", &["1:1: stdout is taken by the capture of `-w -`"]),
         // What is no TOML.

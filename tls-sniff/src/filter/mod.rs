@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  flags ─► value, end, networks, glob   one value each, as the user writes it
+//!         ─► patterns   globs that something can match
 //!         ─► packet     tests of packets: PacketFilter, and as the kernel has them: RuleSet
 //!         ─► handshake  tests of what was understood of a handshake
 //!         ─► explain    in words
@@ -18,6 +19,7 @@ pub mod glob;
 pub mod handshake;
 pub mod networks;
 pub mod packet;
+pub mod patterns;
 pub mod value;
 
 pub use packet::PacketFilter;

@@ -4,6 +4,11 @@ use std::{fmt, str::FromStr};
 
 use tls_sniff_common::{filter, record::ContentType};
 
+use crate::{
+    nearest::{did_you_mean, nearest},
+    tls::{handshake::HandshakeType, names::handshake_type_name},
+};
+
 /// Why a value is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -34,8 +39,32 @@ pub enum ValueError {
     #[error("{0:?} is no sample: 1/N, N from 1")]
     Sample(String),
     /// No handshake type.
-    #[error("{0:?} is no handshake message: a name such as client_hello, or a number up to 31")]
-    Handshake(String),
+    #[error(
+        "{written:?} is no handshake message: a name such as client_hello, or a number up to 31{}",
+        did_you_mean(near.as_deref())
+    )]
+    Handshake {
+        /// What was written.
+        written: String,
+        /// The name that was probably meant.
+        near: Option<String>,
+    },
+    /// No cipher suite.
+    #[error(
+        "{written:?} is no cipher suite: an IANA name, 0x and four digits, or a pattern of those{}",
+        did_you_mean(near.as_deref())
+    )]
+    Cipher {
+        /// What was written.
+        written: String,
+        /// The name that was probably meant.
+        near: Option<String>,
+    },
+    /// No JA4.
+    #[error(
+        "{0:?} is no JA4 of TLS over TCP, such as t13d1516h2_8daaf6152771_e5627efa2ab1, and no pattern of one, such as t13d*"
+    )]
+    Ja4(String),
     /// No version.
     #[error("{0:?} is no version: ssl2, ssl3, 1.0, 1.1, 1.2 or 1.3")]
     Version(String),
@@ -288,17 +317,19 @@ impl FromStr for Handshake {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let known = |kind: &u8| crate::tls::handshake::HandshakeType(*kind).to_string() == text;
+        let known = |kind: &u8| HandshakeType(*kind).to_string() == text;
         let kind = (0..MOST_HANDSHAKE_TYPES).find(known).or_else(|| text.parse().ok());
-        kind.filter(|kind| *kind < MOST_HANDSHAKE_TYPES)
-            .map(Self)
-            .ok_or_else(|| ValueError::Handshake(text.to_owned()))
+        kind.filter(|kind| *kind < MOST_HANDSHAKE_TYPES).map(Self).ok_or_else(|| {
+            let names = (0..MOST_HANDSHAKE_TYPES).filter_map(handshake_type_name);
+            let near = nearest(text, names).map(str::to_owned);
+            ValueError::Handshake { written: text.to_owned(), near }
+        })
     }
 }
 
 impl fmt::Display for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::tls::handshake::HandshakeType(self.0).fmt(f)
+        HandshakeType(self.0).fmt(f)
     }
 }
 
@@ -336,6 +367,9 @@ mod tests {
         }
         assert_eq!("client_hello".parse(), Ok(Handshake(1)));
         assert_eq!("20".parse(), Ok(Handshake(20)));
+        let near = Some("client_hello".to_owned());
+        let written = "clent_hello".to_owned();
+        assert_eq!(written.parse::<Handshake>(), Err(ValueError::Handshake { written, near }));
         assert!("32".parse::<Handshake>().is_err() && "hello".parse::<Handshake>().is_err());
         assert_eq!("4095".parse(), Ok(Vlan::Id(4095)));
         assert!("4096".parse::<Vlan>().is_err());

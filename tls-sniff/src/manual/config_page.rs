@@ -28,7 +28,7 @@ const DESCRIPTION: &[&str] = &[
 const OUTPUTS: &[&str] = &[
     "Each table [[output]] stands for one --output. Tables end a file: a key below one is its own. What is not set \
      is as the key of that name, or events, format and json-profile, say for all. A list in brackets is the same as \
-     its words with + between them.",
+     its words with + between them; events must not be empty here.",
 ];
 
 const EXAMPLE: &str = "\

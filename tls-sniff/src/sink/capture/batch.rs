@@ -10,7 +10,7 @@ use tls_sniff_common::flow::Direction;
 use super::Packet;
 
 /// A batch goes to the thread when it is so long, or when its producer has nothing more.
-const BATCH_LEN: usize = 64 * 1024;
+pub(super) const BATCH_LEN: usize = 64 * 1024;
 
 /// Bytes before the place of the VLAN tag: the two MAC addresses.
 const MAC_ADDRESSES_LEN: usize = 12;
@@ -80,8 +80,19 @@ impl Batch {
         self.entries.len() as u64
     }
 
+    /// Bytes that it takes.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() + self.entries.len() * size_of::<Entry>() >= BATCH_LEN
+        self.bytes_len() >= BATCH_LEN
+    }
+
+    /// Takes what is in `next`, which is empty then.
+    pub(super) fn append(&mut self, next: &mut Self) {
+        self.bytes.append(&mut next.bytes);
+        self.entries.append(&mut next.entries);
     }
 
     pub(super) fn clear(&mut self) {

@@ -30,6 +30,19 @@ pub enum Compression {
 impl Compression {
     pub(super) const SUFFIXES: [(&'static str, Self); 2] =
         [(".gz", Self::Gzip), (".zst", Self::Zstd)];
+
+    /// Endings of others, or the same in other letters: a file of such a name would not be what it says.
+    const OTHERS: [&'static str; 11] =
+        [".gz", ".zst", ".gzip", ".zstd", ".tgz", ".xz", ".lzma", ".bz2", ".lz4", ".7z", ".zip"];
+
+    /// Whether a name that ends in none of [`Compression::SUFFIXES`] says that the file is compressed.
+    pub(super) fn is_promised(name: &[u8]) -> bool {
+        Self::OTHERS.iter().any(|ending| {
+            let at = name.len().checked_sub(ending.len());
+            let end = at.and_then(|at| name.get(at..)).unwrap_or_default();
+            end.eq_ignore_ascii_case(ending.as_bytes())
+        })
+    }
 }
 
 /// What is written of a chunk.

@@ -38,6 +38,9 @@ pub enum SaveError {
     /// `-w /some/folder/..`, `-w ""`.
     #[error("-w {}: that names no file", .0.display())]
     NoName(PathBuf),
+    /// `-w x.pcap.xz`: it would not be compressed.
+    #[error("-w {}: of endings only .gz and .zst compress, in these letters", .0.display())]
+    OtherCompression(PathBuf),
     /// `-C`, `-G` or `-W` with a value of 0.
     #[error("{0} 0: there must be at least 1")]
     Zero(&'static str),
@@ -91,6 +94,7 @@ impl SaveError {
     pub const fn is_wrong_usage(&self) -> bool {
         match self {
             Self::NoName(_)
+            | Self::OtherCompression(_)
             | Self::Zero(_)
             | Self::Period(_)
             | Self::FilesWithoutRotation
@@ -127,6 +131,9 @@ impl SaveError {
             Self::Stalled { .. } => "let its reader read faster, or write to a disk",
             Self::Thread(_) => "`ulimit -u` and the cgroup's pids.max limit threads",
             Self::NoName(_) => "for example -w capture.pcapng, or -w - for stdout",
+            Self::OtherCompression(_) => {
+                "for example -w capture.pcapng.zst; others by a pipe: -w - | xz > capture.pcapng.xz"
+            }
             Self::Zero(_) => "leave the flag out to write one file",
             Self::Period(_) => "86400 is a day",
             Self::FilesWithoutRotation => {

@@ -1,9 +1,9 @@
 //! Capture files: packets as they were seen, for Wireshark and everything that reads its files.
 //!
 //! ```text
-//!  packet ─► batch ─► queue (≤ 256 batches) ─► thread: encode, compress, write, rotate ─► files
-//!               ▲                                 │
-//!               └──────── empty batches ◄─────────┘
+//!  packet ─► batch ─► queue (≤ 16 MiB) ─► thread: encode, compress, write, rotate ─► files
+//!               ▲                            │
+//!               └────── empty batches ◄──────┘
 //! ```
 //!
 //! Numbers of interfaces, headers and secrets belong to the file at hand, so packets are encoded by the
@@ -21,6 +21,7 @@ mod names;
 mod options;
 mod pcap;
 mod pcapng;
+mod queue;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -50,6 +51,7 @@ use self::{
     encoder::Encoder,
     keylog::KeyLog,
     pcapng::Description,
+    queue::{Receiver, Sender, queue},
     shared::{End, Shared, add},
     writer::Writer,
 };
@@ -58,12 +60,6 @@ pub use self::{
     error::SaveError,
     options::{CaptureFormat, CaptureOptions, MAX_SNAPLEN},
 };
-
-/// Batches that may wait for the disk: 16 MiB, what comes while it is busy with a file's end.
-const QUEUE_LEN: usize = 256;
-
-/// Time between two looks at a full queue when the capture ends.
-const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Batches that wait for their secrets, at most: 32 MiB.
 const MOST_WAITING: usize = 512;
@@ -97,12 +93,11 @@ pub struct Capture {
     path: PathBuf,
     snaplen: usize,
     when_full: WhenFull,
-    queue: SyncSender<Batch>,
-    empty: Receiver<Batch>,
+    queue: Sender,
     batch: Batch,
     taken: u64,
     shared: Arc<Shared>,
-    done: Receiver<()>,
+    done: mpsc::Receiver<()>,
 }
 
 /// A capture whose first file is open, and whose thread is still to be started: a sandbox may lie between.
@@ -152,27 +147,16 @@ impl OpenCapture {
     /// If the system has none.
     pub fn start(self) -> Result<Capture, SaveError> {
         let Self { path, snaplen, when_full, shared, writer, .. } = self;
-        let (queue, batches) = mpsc::sync_channel(QUEUE_LEN);
-        let (give_back, empty) = mpsc::sync_channel(QUEUE_LEN);
+        let (queue, batches) = queue();
         let (finished, done) = mpsc::sync_channel(1);
         thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || {
-                run(writer, &batches, &give_back);
+                run(writer, &batches);
                 let _receiver_gone = finished.send(());
             })
             .map_err(SaveError::Thread)?;
-        Ok(Capture {
-            path,
-            snaplen,
-            when_full,
-            queue,
-            empty,
-            batch: Batch::new(),
-            taken: 0,
-            shared,
-            done,
-        })
+        Ok(Capture { path, snaplen, when_full, queue, batch: Batch::new(), taken: 0, shared, done })
     }
 }
 
@@ -201,16 +185,16 @@ impl Capture {
 
     /// Hands what there is to the thread.
     pub fn flush(&mut self) {
-        let Some(batch) = self.full_batch() else { return };
-        let refused = match self.when_full {
-            WhenFull::Wait => self.queue.send(batch).err().map(|refused| refused.0),
-            WhenFull::Drop => match self.queue.try_send(batch) {
-                Ok(()) => None,
-                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Some(batch),
-            },
-        };
-        if let Some(batch) = refused {
-            self.refused(batch);
+        self.hand_over(match self.when_full {
+            WhenFull::Wait => None,
+            WhenFull::Drop => Some(Duration::ZERO),
+        });
+    }
+
+    /// Hands what there is to the thread, and waits for room no longer than `limit`, if there is one.
+    fn hand_over(&mut self, limit: Option<Duration>) {
+        if self.batch.len() > 0 && !self.queue.send(&mut self.batch, limit) {
+            self.refused();
         }
     }
 
@@ -252,19 +236,7 @@ impl Capture {
     ) -> (CaptureCounters, Result<(), SaveError>) {
         let deadline = Instant::now() + limit;
         self.kernel_drops(kernel_drops);
-        let mut last = self.full_batch();
-        while let Some(batch) = last.take() {
-            match self.queue.try_send(batch) {
-                Ok(()) => {}
-                Err(TrySendError::Full(batch)) if Instant::now() < deadline => {
-                    last = Some(batch);
-                    thread::sleep(FULL_PAUSE);
-                }
-                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                    self.refused(batch);
-                }
-            }
-        }
+        self.hand_over(Some(limit));
         let Self { path, queue, done, shared, taken, .. } = self;
         drop(queue);
         let left = deadline.saturating_duration_since(Instant::now());
@@ -282,39 +254,25 @@ impl Capture {
         (counters, result)
     }
 
-    /// The batch, if there is something in it; an empty one takes its place.
-    fn full_batch(&mut self) -> Option<Batch> {
-        if self.batch.len() == 0 {
-            return None;
-        }
-        let next = self.empty.try_recv().unwrap_or_else(|_| Batch::new());
-        Some(std::mem::replace(&mut self.batch, next))
-    }
-
     /// Counts what the queue did not take, and keeps the buffers.
-    fn refused(&mut self, mut batch: Batch) {
+    fn refused(&mut self) {
         let lost = if self.shared.has_ended() {
             &self.shared.after_end
         } else {
             &self.shared.dropped_queue
         };
-        add(lost, batch.len());
-        batch.clear();
-        self.batch = batch;
+        add(lost, self.batch.len());
+        self.batch.clear();
     }
 }
 
 /// The thread: until its handle is gone. Batches that come after the end are counted.
-fn run(mut writer: Writer, batches: &Receiver<Batch>, give_back: &SyncSender<Batch>) {
+fn run(mut writer: Writer, batches: &Receiver) {
     let delay = writer.delay();
     let mut waiting: VecDeque<(Instant, Batch)> = VecDeque::new();
     loop {
         let due = waiting.front().map(|(since, _)| delay.saturating_sub(since.elapsed()));
-        let received = match [writer.patience(), due].into_iter().flatten().min() {
-            Some(patience) => batches.recv_timeout(patience),
-            None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        let over = match received {
+        let over = match batches.recv([writer.patience(), due].into_iter().flatten().min()) {
             Ok(batch) => {
                 waiting.push_back((Instant::now(), batch));
                 false
@@ -324,11 +282,10 @@ fn run(mut writer: Writer, batches: &Receiver<Batch>, give_back: &SyncSender<Bat
         };
         while let Some((since, _)) = waiting.front()
             && (over || since.elapsed() >= delay || waiting.len() > MOST_WAITING)
-            && let Some((_, mut batch)) = waiting.pop_front()
+            && let Some((_, batch)) = waiting.pop_front()
         {
             writer.batch(&batch);
-            batch.clear();
-            let _spare = give_back.try_send(batch);
+            batches.give_back(batch);
         }
         if over {
             break;

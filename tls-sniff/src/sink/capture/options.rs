@@ -104,6 +104,9 @@ impl CaptureOptions {
             return Err(SaveError::NoName(self.path.clone()));
         }
         let (compression, name) = names::compression(&self.path);
+        if compression.is_none() && Compression::is_promised(name) {
+            return Err(SaveError::OtherCompression(self.path.clone()));
+        }
         let pcap_name = name.ends_with(b".pcap") || name.ends_with(b".cap");
         let by_name = if pcap_name { CaptureFormat::Pcap } else { CaptureFormat::PcapNg };
         let format = self.format.unwrap_or(by_name);
@@ -180,6 +183,7 @@ mod tests {
         assert_eq!(plan("x.pcap"), (CaptureFormat::Pcap, None));
         assert_eq!(plan("x.cap.gz"), (CaptureFormat::Pcap, Some(Compression::Gzip)));
         assert_eq!(plan("x.pcapng.zst"), (CaptureFormat::PcapNg, Some(Compression::Zstd)));
+        assert_eq!(plan("xz"), (CaptureFormat::PcapNg, None));
     }
 
     #[test]
@@ -227,6 +231,8 @@ mod tests {
         case(|options| options.rotate_seconds = Some(u64::MAX));
         case(|options| options.keylog = Some("keys".into()));
         case(|options| options.path = "..".into());
+        case(|options| options.path = "x.pcap.xz".into());
+        case(|options| options.path = "x.pcapng.GZ".into());
         let expected = [
             "-W counts files, but without -C or -G there is only one",
             "-C 0: there must be at least 1",
@@ -235,6 +241,8 @@ mod tests {
             "-G 18446744073709551615: so many seconds no clock can tell",
             "a pcap file has no place for the secrets of a key log",
             "-w ..: that names no file",
+            "-w x.pcap.xz: of endings only .gz and .zst compress, in these letters",
+            "-w x.pcapng.GZ: of endings only .gz and .zst compress, in these letters",
         ];
         assert_eq!(cases, expected);
     }

@@ -65,6 +65,8 @@ pub(super) struct Writer {
     /// Losses before the thread that a file already tells of.
     told_lost: u64,
     trouble: Trouble,
+    /// The first refusal of a disk that may take more later: an end only if it cost packets.
+    refused: Option<SaveError>,
     said_link_type: bool,
 }
 
@@ -103,6 +105,7 @@ impl Writer {
             packets: 0,
             told_lost: 0,
             trouble: Trouble::of("packets", "the capture"),
+            refused: None,
             said_link_type: false,
         };
         add(&writer.shared.files, 1);
@@ -186,10 +189,19 @@ impl Writer {
     pub(super) fn finish(mut self) {
         if !self.shared.has_ended() {
             self.reopen();
-            if let Err(error) = self.close() {
-                self.shared.end(End::Failed(error));
-            }
+            let end = match self.close() {
+                Ok(()) => self.complete(),
+                Err(error) => End::Failed(error),
+            };
+            // Unless it came to another end.
+            self.shared.end(end);
         }
+    }
+
+    /// The end of a capture with which all is well now: it has failed if packets are missing.
+    fn complete(&mut self) -> End {
+        let lost = self.shared.dropped_disk.load(Ordering::Relaxed) > 0;
+        self.refused.take().filter(|_| lost).map_or(End::Complete, End::Failed)
     }
 
     fn packet(&mut self, packet: &Queued<'_>) {
@@ -291,7 +303,8 @@ impl Writer {
             return;
         }
         if self.plan.last_file.is_some_and(|last| self.files >= last) {
-            self.shared.end(End::Complete);
+            let end = self.complete();
+            self.shared.end(end);
             return;
         }
         match self.names.next(self.period.unwrap_or(time)) {
@@ -319,7 +332,11 @@ impl Writer {
                 self.disk = Some(disk);
                 add(&self.shared.files, 1);
             }
-            Err(error) => self.trouble.lost(&self.path, &error, 0),
+            Err(source) => {
+                self.trouble.lost(&self.path, &source, 0);
+                self.refused
+                    .get_or_insert_with(|| SaveError::Open { file: self.path.clone(), source });
+            }
         }
     }
 
@@ -367,7 +384,11 @@ impl Writer {
         };
         add(&self.shared.dropped_disk, packets);
         match end {
-            None => self.trouble.lost(&self.path, &error, packets),
+            None => {
+                self.trouble.lost(&self.path, &error, packets);
+                let refused = SaveError::Write { file: self.path.clone(), source: error };
+                self.refused.get_or_insert(refused);
+            }
             Some(end) => self.shared.end(End::Failed(end)),
         }
         false

@@ -71,8 +71,7 @@ impl LogFile {
             && file.rotation.is_asked()
             && let Err(error) = file.finish_rotation()
         {
-            let left = file.numbered(0);
-            tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+            tracing::warn!("{error}; {} stays", file.numbered(0).display());
         }
         Ok(file)
     }
@@ -94,11 +93,10 @@ impl LogFile {
             && let Err(error) = self.rotate()
         {
             if self.moved {
-                let left = self.numbered(0);
-                tracing::warn!("{} cannot be renamed: {error}; it stays", left.display());
+                tracing::warn!("{error}; {} stays", self.numbered(0).display());
             } else {
                 self.wait();
-                tracing::warn!("{} cannot be renamed: {error}; it grows", self.path.display());
+                tracing::warn!("{error}; {} grows", self.path.display());
             }
         }
         if self.moved && self.is_time() {
@@ -215,7 +213,7 @@ impl LogFile {
         self.finish_rotation()?;
         // What somebody else has moved is not to be kept here.
         if self.is_in_place() {
-            missing_is_fine(fs::rename(&self.path, self.numbered(0)))?;
+            rename(&self.path, &self.numbered(0))?;
         }
         self.moved = true;
         self.finish_rotation()
@@ -232,9 +230,9 @@ impl LogFile {
         // is overwritten again.
         let free = (1..keep).find(|number| !exists(&self.numbered(*number))).unwrap_or(keep);
         for number in (1..free).rev() {
-            missing_is_fine(fs::rename(self.numbered(number), self.numbered(number + 1)))?;
+            rename(&self.numbered(number), &self.numbered(number + 1))?;
         }
-        missing_is_fine(fs::rename(left, first))
+        rename(&left, &first)
     }
 }
 
@@ -253,10 +251,15 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
+/// Renames a file; one that is not there needs none. The error names both: a directory may be in the way, of a number
+/// that nobody has in mind.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let (from, to) = (from.display(), to.display());
+            Err(io::Error::new(error.kind(), format!("{from} cannot be renamed to {to}: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -85,6 +85,11 @@ fn a_rename_that_keeps_failing_costs_no_file() {
         assert_eq!(read(&of(1)), "newer\n");
     }
     assert_eq!(read(&path), "one\ntwo\nthree\n");
+    let names = |from: &Path, to: &Path| {
+        let (from, to) = (from.display(), to.display());
+        format!("{from} cannot be renamed to {to}: Is a directory (os error 21)")
+    };
+    assert_eq!(file.rotate().unwrap_err().to_string(), names(&path, &of(0)));
     // A later step fails: what is on its way stays, and what comes goes on.
     fs::remove_dir_all(of(0)).unwrap();
     for line in ["four\n", "five\n", "six\n"] {
@@ -93,6 +98,7 @@ fn a_rename_that_keeps_failing_costs_no_file() {
         assert_eq!(read(&of(1)), "newer\n");
         assert_eq!(read(&of(0)), "one\ntwo\nthree\n");
     }
+    assert_eq!(file.rotate().unwrap_err().to_string(), names(&of(1), &of(2)));
     assert_eq!(read(&path), "four\nfive\nsix\n");
     fs::remove_dir(of(2)).unwrap();
     file.not_before = None;
