@@ -17,7 +17,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     sys::signal::{Signal, kill},
     time::{ClockId, clock_gettime},
-    unistd::Pid,
+    unistd::{Pid, SysconfVar, sysconf},
 };
 
 use crate::poll;
@@ -249,10 +249,11 @@ pub fn pin(cpu: usize) -> Result<()> {
 
 /// Resident memory of this process, bytes.
 pub fn resident() -> usize {
-    const PAGE: usize = 4096;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    let page = page.and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse::<usize>().ok());
-    pages.unwrap_or(0) * PAGE
+    pages.unwrap_or(0) * page
 }
 
 /// Voluntary context switches of all threads of a process.

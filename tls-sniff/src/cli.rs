@@ -112,7 +112,7 @@ pub(crate) struct Cli {
           value_parser = clap::value_parser!(u32).range(i64::from(config::MIN_CAPTURE_LEN)..=i64::from(config::MAX_CAPTURE_LEN)))]
     pub(crate) payload_bytes: u32,
 
-    /// Size of the ring buffer between kernel and tls-sniff; rounded up to a power of two and to room for two events
+    /// Size of the ring buffer between kernel and tls-sniff; rounded up to a power of two of pages and to room for two events
     #[arg(long, value_name = "BYTES", default_value_t = config::DEFAULT_RING_LEN,
           value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     pub(crate) ring_bytes: u32,

@@ -59,6 +59,17 @@ pub(crate) fn has_any() -> bool {
     caps::read(None, CapSet::Permitted).map_or(true, |permitted| !permitted.is_empty())
 }
 
+/// Whether any thread of this process has one.
+pub(crate) fn any_thread_has_any() -> bool {
+    let has = |entry: io::Result<fs::DirEntry>| {
+        let thread = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        caps::read(Some(thread), CapSet::Permitted).ok().map(|permitted| !permitted.is_empty())
+    };
+    // As above.
+    fs::read_dir("/proc/self/task")
+        .map_or(true, |mut threads| threads.any(|entry| has(entry).unwrap_or(true)))
+}
+
 /// How many threads this process has.
 ///
 /// # Errors

@@ -9,12 +9,14 @@ mod fill;
 
 use std::{
     io,
+    num::NonZero,
     os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
 
 use aya::maps::{Map, MapData, RingBuf};
+use nix::unistd::{SysconfVar, sysconf};
 use tls_sniff_common::event::EVENT_HEADER_LEN;
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -75,13 +77,12 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// If the reactor refuses its file descriptor.
+    /// If the reactor refuses its file descriptor, or the system does not tell how large its pages are.
     pub fn new(ring: RingBuf<MapData>, bytes: u32, packets: bool) -> io::Result<Self> {
         // SAFETY: the map owns its file descriptor and keeps it open and the same for as long as the
         // `AsyncFd` that owns the map lives.
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        // Rounded up to a power of two by the loader.
-        let size = bytes.next_power_of_two();
+        let size = size(bytes, page_len()?);
         let capacity = size as usize / EVENT_HEADER_LEN;
         let pause = pause(bytes, packets);
         let ring = registered.map_err(|error| error.into_parts().1)?;
@@ -153,6 +154,20 @@ impl Ring {
     }
 }
 
+/// How large a ring becomes for which `bytes` are asked, where pages have `page` bytes: the loader rounds up to a power
+/// of two of them, which may have 16 or 64 KiB elsewhere than on x86.
+fn size(bytes: u32, page: NonZero<usize>) -> u32 {
+    let page = u32::try_from(page.get()).unwrap_or(u32::MAX);
+    // Both are powers of two, and what is larger than one and no smaller than the other is a multiple of it.
+    bytes.next_power_of_two().max(page)
+}
+
+/// Bytes of a page.
+fn page_len() -> io::Result<NonZero<usize>> {
+    let len = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|len| usize::try_from(len).ok());
+    len.and_then(NonZero::new).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
 /// [`PAUSE`], if a ring of `bytes` bytes has room for what comes meanwhile.
 fn pause(bytes: u32, packets: bool) -> Duration {
     let least = if packets { LEAST_FOR_PAUSES_WITH_PACKETS } else { LEAST_FOR_PAUSES };
@@ -162,6 +177,23 @@ fn pause(bytes: u32, packets: bool) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_has_whole_pages_and_a_power_of_two_of_them() {
+        let size = |bytes, page| size(bytes, NonZero::new(page).unwrap());
+        for (bytes, page, expected) in [
+            (4096, 4096, 4096),
+            (4097, 4096, 8192),
+            (4096, 16 << 10, 16 << 10),
+            (4096, 64 << 10, 64 << 10),
+            (65_537, 64 << 10, 128 << 10),
+            (16 << 20, 64 << 10, 16 << 20),
+            (1 << 30, 64 << 10, 1 << 30),
+        ] {
+            assert_eq!(size(bytes, page), expected, "{bytes} bytes in pages of {page}");
+        }
+        assert!(page_len().unwrap().is_power_of_two());
+    }
 
     #[test]
     fn only_a_ring_with_room_lets_events_wait() {

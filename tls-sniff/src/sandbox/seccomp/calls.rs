@@ -138,7 +138,7 @@ pub(super) const OPENING: &[Call] = &[libc::SYS_openat];
 /// What rename(3) is where there is no call of that name.
 #[cfg(target_arch = "x86_64")]
 const RENAMEAT: Call = libc::SYS_renameat;
-/// Of asm-generic/unistd.h; libc leaves it out.
+/// Of asm-generic/unistd.h; libc does not name it for all that have it.
 #[cfg(not(target_arch = "x86_64"))]
 const RENAMEAT: Call = 38;
 

@@ -273,6 +273,8 @@ fn a_reader_that_stands_still_costs_counted_packets_and_not_the_end() {
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Linux opens a pipe for both at once.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    // It is sixteen pages long, whatever a page is, so that elsewhere than on x86 more packets would fit.
+    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 16)).unwrap();
     let mut capture = Capture::start(options(&path), WhenFull::Drop).unwrap();
     let bytes = vec![0; 60_000];
     let room = (QUEUE_LEN / bytes.len()) as u64;

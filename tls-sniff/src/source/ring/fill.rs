@@ -15,10 +15,7 @@ use std::{
     sync::atomic::{Ordering, fence},
 };
 
-use nix::{
-    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
-    unistd::{SysconfVar, sysconf},
-};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The positions of a ring.
 #[derive(Debug)]
@@ -32,8 +29,7 @@ pub(super) struct Fill {
 impl Fill {
     /// Maps the positions of the ring of this file descriptor.
     pub(super) fn map(ring: impl AsFd) -> io::Result<Self> {
-        let page_len = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|len| usize::try_from(len).ok());
-        let page_len = page_len.and_then(NonZero::new).ok_or(io::ErrorKind::Unsupported)?;
+        let page_len = super::page_len()?;
         let length = page_len.checked_mul(NonZero::<usize>::MIN.saturating_add(1));
         let length = length.ok_or(io::ErrorKind::Unsupported)?;
         // SAFETY: the kernel chooses where, so that nothing is there yet.
