@@ -37,13 +37,24 @@ def kind(number):
     return {3: "distrust", 13: "old"}.get(number % 20) or ("tls12", "tls13", "other")[number % 3]
 
 
+def drain(connection):
+    """Ends a connection without a reset, which closing it makes of what was not read: an alert that a link that is down has
+    lost would not be sent again, and nobody but this client would know why the handshake failed."""
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    except OSError:
+        pass
+
+
 def connect(address, name):
     port, made = KINDS[name]
     try:
         plain = socket.create_connection((address, port), timeout=20)
     except OSError:
         return None
-    mine = plain.getsockname()[1]
+    mine, open_still = plain.getsockname()[1], plain.dup()
     try:
         with made.wrap_socket(plain, server_hostname="soak.example") as secure:
             version = secure.version()
@@ -52,11 +63,13 @@ def connect(address, name):
                 pass
             return port, mine, "completed", version
     except ssl.SSLError:
+        drain(open_still)
         return port, mine, "refused", "-"
     except OSError as error:
         return port, mine, "broken", type(error).__name__
     finally:
         plain.close()
+        open_still.close()
 
 
 def main():
