@@ -61,13 +61,14 @@ pub(crate) fn has_any() -> bool {
 
 /// Whether any thread of this process has one.
 pub(crate) fn any_thread_has_any() -> bool {
-    let has = |entry: io::Result<fs::DirEntry>| {
-        let thread = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        caps::read(Some(thread), CapSet::Permitted).ok().map(|permitted| !permitted.is_empty())
+    let of = |thread: &fs::DirEntry| {
+        let id = thread.file_name().to_str()?.parse().ok()?;
+        caps::read(Some(id), CapSet::Permitted).ok().map(|permitted| !permitted.is_empty())
     };
-    // As above.
+    // As above; but one that is there no more has ended meanwhile.
+    let has = |thread: fs::DirEntry| of(&thread).unwrap_or_else(|| thread.path().exists());
     fs::read_dir("/proc/self/task")
-        .map_or(true, |mut threads| threads.any(|entry| has(entry).unwrap_or(true)))
+        .map_or(true, |mut threads| threads.any(|thread| thread.map_or(true, has)))
 }
 
 /// How many threads this process has.

@@ -215,11 +215,11 @@ pub(crate) fn from_files() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let (several, cooked) = (path("several.pcapng"), path("cooked.pcap"));
+    let all = ["-i", "any", "-y", "LINUX_SLL2"];
+    let tcpdump = Tcpdump::with(&net.middle, &all, Path::new(&cooked), "tcp")?;
     let mut dumpcap = net.middle.command("dumpcap");
     dumpcap.args(["-i", "left", "-i", "right", "-q", "-a", "duration:5", "-w", &several]);
     let dumpcap = listening(Process::spawn(dumpcap, None)?, "File:")?;
-    let all = ["-i", "any", "-y", "LINUX_SLL2"];
-    let tcpdump = Tcpdump::with(&net.middle, &all, Path::new(&cooked), "tcp")?;
     handshakes(&net.client, &net.server, SocketAddr::new(net.address, 443), "h2")?;
     // At a signal dumpcap leaves what is still in the kernel's buffers; at its time, what comes right then ("flushed").
     let dumpcap = dumpcap.finish(SOON)?.stderr;

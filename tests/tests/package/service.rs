@@ -264,15 +264,15 @@ fn scrape(from: &Namespace, address: Ipv4Addr) -> Command {
 }
 
 /// The unit's IPAddressDeny=any keeps the service and another host apart, in both directions, until IPAddressAllow=
-/// names the host. The other host asks once: its first packets are dropped, a later one is not.
+/// names the host.
 fn firewall(site: &Site, collector: &TcpListener) -> Result<()> {
-    let client = scrape(&site.pair.first.namespace, site.pair.second.ipv4);
-    let mut client = Process::spawn(client, None)?;
+    let client = || scrape(&site.pair.first.namespace, site.pair.second.ipv4);
+    let mut kept_away = Process::spawn(client(), None)?;
     let mut listener = site.pair.second.namespace.command("ss");
     listener.args(["--listening", "--tcp", "--memory", "--no-header", "sport", "="]);
     listener.arg(format!(":{METRICS_PORT}"));
     poll::try_until(SOON, "the unit to keep another host away", || {
-        let ended = client.try_wait()?;
+        let ended = kept_away.try_wait()?;
         ensure!(ended.is_none(), "another host was let through: curl: {ended:?}");
         ensure!(collector.accept().is_err(), "the service was let through to another host");
         // skmem:(r0,…,d3): packets that were dropped at the socket.
@@ -284,8 +284,7 @@ fn firewall(site: &Site, collector: &TcpListener) -> Result<()> {
     })?;
     let host = format!("IPAddressAllow={}", site.pair.first.ipv4);
     site.machine.run("systemctl", &["set-property", "--runtime", UNIT, &host])?;
-    let ended = client.finish(SOON)?;
-    ensure!(ended.status.success(), "a host that IPAddressAllow= names: {ended:?}");
+    run(&mut client()).context("a host that IPAddressAllow= names")?;
     poll::until(SOON, "the service to reach a host that it may", || collector.accept().ok())?;
     Ok(())
 }

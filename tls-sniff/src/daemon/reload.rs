@@ -134,12 +134,16 @@ impl Live {
         }
         self.reload.say_at = None;
         let id = self.attacher.id();
+        let until = match self.reload.stage {
+            Stage::Undoing => "the kernel has the new filters, and the rest is as it was",
+            Stage::Idle | Stage::Asked => "all is as it was",
+        };
         let why = if self.reload.stage == Stage::Asked && self.reload.unheard == 0 {
             format!("process {id} has names of hosts looked up, or loads programs")
         } else {
             format!("process {id}, which is to do it, does not answer: it is stopped or busy")
         };
-        tracing::warn!("the reload still waits: {why}; until then all is as it was");
+        tracing::warn!("the reload still waits: {why}; until then {until}");
         self.manager.reload_waits();
     }
 

@@ -21,6 +21,11 @@ impl Glob {
         self.pattern.matches(name)
     }
 
+    /// Whether it excludes what fits a pattern with a wildcard.
+    pub(super) fn excludes_some(&self) -> bool {
+        self.excluded && self.text().contains(['*', '?'])
+    }
+
     /// The pattern as it was written.
     pub(super) fn text(&self) -> String {
         self.pattern.to_string()

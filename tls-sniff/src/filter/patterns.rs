@@ -1,5 +1,6 @@
 //! Patterns for what has only some names, or one form: those that nothing can match are refused, since a filter that
-//! selects nothing looks like a network on which nothing happens.
+//! selects nothing looks like a network on which nothing happens. One that excludes whatever there may be of something,
+//! by a wildcard, is always good.
 
 use super::{
     glob::{Glob, Place},
@@ -18,7 +19,7 @@ use crate::{
 pub fn cipher(text: &str) -> Result<Glob, ValueError> {
     let Ok(glob) = text.parse::<Glob>();
     let names = || (0..=u16::MAX).filter_map(|number| CipherSuite(number).name());
-    if glob.may_match(NUMBER) || names().any(|name| glob.matches(name)) {
+    if glob.excludes_some() || glob.may_match(NUMBER) || names().any(|name| glob.matches(name)) {
         return Ok(glob);
     }
     let near = nearest(&glob.text().to_uppercase(), names()).map(str::to_owned);
@@ -33,7 +34,7 @@ pub fn cipher(text: &str) -> Result<Glob, ValueError> {
 pub fn ja4(text: &str) -> Result<Glob, ValueError> {
     let Ok(glob) = text.parse::<Glob>();
     let form: Vec<Place> = JA4.iter().flat_map(|(place, times)| vec![*place; *times]).collect();
-    if glob.may_match(&[]) || glob.may_match(&form) {
+    if glob.excludes_some() || glob.may_match(&[]) || glob.may_match(&form) {
         return Ok(glob);
     }
     Err(ValueError::Ja4(text.to_owned()))
@@ -77,6 +78,7 @@ mod tests {
             "0xfefe",
             "0X13??",
             "*01",
+            "!*_GOST*",
         ] {
             assert!(cipher(good).is_ok(), "{good}");
         }
@@ -86,7 +88,7 @@ mod tests {
         };
         assert_eq!(near("TLS_AES_128_GCM_SHA265").as_deref(), Some("TLS_AES_128_GCM_SHA256"));
         assert_eq!(near("!tls_aes_128_gcm_sha").as_deref(), Some("TLS_AES_128_GCM_SHA256"));
-        for nonsense in ["", "1301", "0x130", "0x013011", "0x13g?", "*_RC5_*", "?"] {
+        for nonsense in ["", "!TLS_AES", "1301", "0x130", "0x013011", "0x13g?", "*_RC5_*", "?"] {
             near(nonsense);
         }
     }
@@ -99,6 +101,7 @@ mod tests {
             "ts3i010000_000000000000_*",
             "t13d*",
             "!t1?d????h2_*",
+            "!q13d*",
             "*_8daaf6152771_*",
             "*2ab1",
             "",

@@ -51,7 +51,7 @@ pub enum ValueError {
     },
     /// No cipher suite.
     #[error(
-        "{written:?} is no cipher suite: an IANA name, 0x and four digits, or a pattern of those{}",
+        "{written:?} is no cipher suite known here: an IANA name, 0x and four digits, or a pattern of those{}",
         did_you_mean(near.as_deref())
     )]
     Cipher {

@@ -29,6 +29,7 @@ mod writer;
 
 use std::{
     collections::VecDeque,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -249,6 +250,10 @@ impl Capture {
                 Err(SaveError::Stalled { file: path, seconds: limit.as_secs() })
             }
             (_, Some(End::Failed(error))) => Err(error),
+            (Err(RecvTimeoutError::Disconnected), None) => {
+                let source = io::Error::other("the thread that wrote it has died");
+                Err(SaveError::Write { file: path, source })
+            }
             (_, None | Some(End::Complete | End::ReaderGone)) => Ok(()),
         };
         (counters, result)

@@ -39,7 +39,8 @@ impl Queue {
     fn push(&mut self, batch: &mut Batch) {
         self.len += batch.bytes_len();
         match self.batches.back_mut() {
-            Some(last) if !last.is_full() => last.append(batch),
+            // As long as a batch of one piece is.
+            Some(last) if last.bytes_len() + batch.bytes_len() <= BATCH_LEN => last.append(batch),
             _ => {
                 let next = self.spare.pop().unwrap_or_else(Batch::new);
                 self.batches.push_back(std::mem::replace(batch, next));

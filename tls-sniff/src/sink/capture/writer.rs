@@ -67,6 +67,8 @@ pub(super) struct Writer {
     trouble: Trouble,
     /// The first refusal of a disk that may take more later: an end only if it cost packets.
     refused: Option<SaveError>,
+    /// Of the first of the earlier files that may not be on the disk in full.
+    unsure: Option<SaveError>,
     said_link_type: bool,
 }
 
@@ -106,6 +108,7 @@ impl Writer {
             told_lost: 0,
             trouble: Trouble::of("packets", "the capture"),
             refused: None,
+            unsure: None,
             said_link_type: false,
         };
         add(&writer.shared.files, 1);
@@ -198,10 +201,11 @@ impl Writer {
         }
     }
 
-    /// The end of a capture with which all is well now: it has failed if packets are missing.
+    /// The end of a capture with which all is well now: it has failed if packets are missing, or may be.
     fn complete(&mut self) -> End {
         let lost = self.shared.dropped_disk.load(Ordering::Relaxed) > 0;
-        self.refused.take().filter(|_| lost).map_or(End::Complete, End::Failed)
+        let refused = self.refused.take().filter(|_| lost);
+        refused.or_else(|| self.unsure.take()).map_or(End::Complete, End::Failed)
     }
 
     fn packet(&mut self, packet: &Queued<'_>) {
@@ -298,6 +302,7 @@ impl Writer {
         }
         if let Err(error) = self.close() {
             tracing::warn!("{error}: it may not be on the disk in full");
+            self.unsure.get_or_insert(error);
         }
         if self.shared.has_ended() {
             return;
