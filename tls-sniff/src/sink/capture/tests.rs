@@ -289,3 +289,24 @@ fn a_reader_that_stands_still_costs_counted_packets_and_not_the_end() {
     assert_eq!(counters.on_their_way(), 0);
     drop(reader);
 }
+
+#[test]
+fn a_thread_that_died_is_no_good_end() {
+    let (finished, done) = mpsc::sync_channel(1);
+    let (queue, thread) = queue();
+    let mut capture = Capture {
+        path: "x.pcapng".into(),
+        snaplen: 100,
+        when_full: WhenFull::Drop,
+        queue,
+        batch: Batch::new(),
+        taken: 0,
+        shared: Arc::default(),
+        done,
+    };
+    capture.packet(&packet(&[0; 60]));
+    drop((thread, finished));
+    let (counters, result) = capture.finish(0, SOON);
+    assert!(result.unwrap_err().to_string().contains("has died"));
+    assert_eq!((counters.taken, counters.dropped_queue), (1, 1));
+}
