@@ -206,7 +206,7 @@ impl Live {
             Report::Gone(index) => self.forget(index),
             Report::Counters(counters) => self.counted(hooks(counters).ok()),
             Report::Reading => self.reading(),
-            Report::Reloaded(text) => self.reloaded(&text),
+            Report::Reloaded(text) => self.reloaded(text.as_deref()),
             Report::Refused(failure) => self.refused(&failure),
             // `Handle` has given the connector's socket to the outputs.
             Report::Connector

@@ -109,7 +109,7 @@ impl Handle {
             (Report::Reloaded(_), Some(file)) => {
                 let mut text = String::new();
                 File::from(file).read_to_string(&mut text).map_err(unheard)?;
-                Ok(Report::Reloaded(text))
+                Ok(Report::Reloaded(Some(text)))
             }
             (Report::Connector, Some(socket)) => {
                 self.connector.replace(socket);
@@ -237,6 +237,14 @@ mod tests {
         // Nobody connects.
         let connector = Arc::new(Connector::new(pair().unwrap().0));
         (Handle::new(Channel::new(socket).unwrap(), connector, child), other)
+    }
+
+    #[tokio::test]
+    async fn a_text_that_could_not_be_handed_over_is_no_empty_one() {
+        let (handle, other) = handle();
+        let attacher = Channel::<Report, Request>::new(other).unwrap();
+        attacher.send(&Report::Reloaded(None), None).await.unwrap();
+        assert!(matches!(handle.next().await, Ok(Report::Reloaded(None))));
     }
 
     #[tokio::test]

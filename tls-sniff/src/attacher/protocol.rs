@@ -69,8 +69,9 @@ pub enum Report {
     Counters(Counters),
     /// The configuration is read as it is from now on.
     Reading,
-    /// The kernel has the filters of the configuration as it was read last. Its text, which comes as a file.
-    Reloaded(#[serde(skip)] String),
+    /// The kernel has the filters of the configuration as it was read last. Its text, which comes as a file: the system
+    /// hands none over to a process that has too many open.
+    Reloaded(#[serde(skip)] Option<String>),
     /// The configuration stays as it was, for this reason.
     Refused(Failure),
     /// Nothing is attached any more; the last counters.

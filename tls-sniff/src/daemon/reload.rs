@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tracing::Level;
 
 use super::Live;
@@ -153,7 +154,7 @@ impl Live {
     }
 
     /// The kernel has the filters of the configuration with this text.
-    pub(super) fn reloaded(&mut self, text: &str) {
+    pub(super) fn reloaded(&mut self, text: Option<&str>) {
         match self.reload.stage {
             Stage::Idle => {}
             Stage::Undoing => self.stays(),
@@ -177,8 +178,12 @@ impl Live {
     }
 
     /// Makes this process's part of a text.
-    fn follow(&mut self, text: &str) -> Result<Vec<String>, Error> {
+    fn follow(&mut self, text: Option<&str>) -> Result<Vec<String>, Error> {
         let Some(follow) = &mut self.reload.follow else { return Ok(Vec::new()) };
+        let text = text.ok_or_else(|| Error::Process {
+            what: "be handed the new configuration",
+            source: Errno::EMFILE.into(),
+        })?;
         let fresh = (follow.read)(&follow.text, text)?;
         self.reader.pipeline.reload(fresh.pipeline, fresh.outputs)?;
         self.reload.outputs_changed = true;

@@ -50,7 +50,7 @@ impl Watch<'_> {
     async fn tell_reloaded(&self, reloaded: Result<OwnedFd, Error>) -> Result<(), Error> {
         match reloaded {
             Ok(text) => {
-                let report = Report::Reloaded(String::new());
+                let report = Report::Reloaded(None);
                 self.daemon.send(&report, Some(&text)).await.map_err(unheard)
             }
             Err(error) => self.tell(&Report::Refused(Failure::of(&error))).await,
