@@ -3,6 +3,7 @@
 //! Two threads read stdout and stderr, so that a child that writes much never blocks on a full pipe
 //! and a test can look at the lines at any time.
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -204,6 +205,27 @@ pub fn run(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The children of the first thread of a process.
+///
+/// # Errors
+///
+/// If there is no such process.
+pub fn children(process: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    children.split_whitespace().map(|child| Ok(child.parse()?)).collect()
+}
+
+/// The one child of a process.
+///
+/// # Errors
+///
+/// If there is no such process, or it has none or more.
+pub fn only_child(process: u32) -> Result<u32> {
+    let children = children(process)?;
+    let [child] = children[..] else { anyhow::bail!("children of {process}: {children:?}") };
+    Ok(child)
 }
 
 /// A process that is stopped, until this is dropped: a test that fails leaves none behind.

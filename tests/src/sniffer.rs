@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::netns::Namespace;
 use crate::poll;
-use crate::process::{Process, run};
+use crate::process::{Process, only_child, run};
 use crate::schema;
 use crate::workspace_root;
 
@@ -223,6 +223,15 @@ impl Sniffer {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The process id of the attacher of a live run.
+    ///
+    /// # Errors
+    ///
+    /// If it has none, or has ended.
+    pub fn attacher(&self) -> Result<u32> {
+        only_child(self.id())
     }
 
     /// Sends `signal`.

@@ -14,7 +14,7 @@ use tls_sniff_tests::{
     packet_socket::PacketSocket,
     peer::{Certificate, Client, Server},
     poll,
-    process::run,
+    process::{children, run},
     sniffer::Sniffer,
     veth::VethPair,
 };
@@ -61,9 +61,8 @@ pub(crate) fn killed(hook: &str, how: &str) -> Result<()> {
 
 /// The first child of a process.
 fn child_of(parent: u32) -> Result<Pid> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-    let child = children.split_whitespace().next().context("a child process")?;
-    Ok(Pid::from_raw(child.parse()?))
+    let child = *children(parent)?.first().context("a child process")?;
+    Ok(Pid::from_raw(child.try_into()?))
 }
 
 /// The process id of the attacher of a sniffer.

@@ -13,8 +13,6 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::sandbox::children;
-
 const SOON: Duration = Duration::from_secs(40);
 
 /// The links that a process has, by number.
@@ -41,7 +39,7 @@ pub(crate) fn attached_again(hook: &str) -> Result<()> {
         sniffer.wait_for(SOON, |event| event["source_port"] == port).map(drop)
     };
     told(&mut sniffer, 1001)?;
-    let [attacher] = children(sniffer.id())?[..] else { anyhow::bail!("one child") };
+    let attacher = sniffer.attacher()?;
     for (port, which) in [(1002, 0), (1003, 1)] {
         let before = links(attacher)?;
         ensure!(before.len() == 2, "{before:?}");

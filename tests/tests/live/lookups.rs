@@ -32,11 +32,12 @@ use tls_sniff_tests::{
     netns::Namespace,
     packet_socket::PacketSocket,
     poll,
+    process::children,
     sniffer::{self, Sniffer, Stopped},
     veth::VethPair,
 };
 
-use super::sandbox::{children, mask, status};
+use super::sandbox::{mask, status};
 
 const SOON: Duration = Duration::from_secs(45);
 pub(super) const READ: &str = "the configuration was read again";
@@ -238,8 +239,7 @@ impl Run {
     }
 
     pub(super) fn attacher(&self) -> Result<u32> {
-        let [attacher] = children(self.sniffer.id())?[..] else { anyhow::bail!("one child") };
-        Ok(attacher)
+        self.sniffer.attacher()
     }
 
     fn kill_connector(&self) -> Result<u32> {

@@ -17,8 +17,6 @@ use tls_sniff_tests::{
     veth::VethPair,
 };
 
-use super::sandbox::children;
-
 const SOON: Duration = Duration::from_secs(20);
 
 /// The numbers of tls-sniff's programs on both sides of an interface's clsact qdisc.
@@ -55,7 +53,7 @@ pub(crate) fn all_or_none() -> Result<()> {
     };
     let before = programs(namespace, "lo")?;
     ensure!(before.len() == 2, "{before:?}");
-    let [attacher] = children(sniffer.id())?[..] else { anyhow::bail!("one child") };
+    let attacher = sniffer.attacher()?;
     let attacher = Pid::from_raw(attacher.try_into()?);
 
     kill(attacher, Signal::SIGSTOP)?;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tls_sniff_tests::{
     peer::{Certificate, Client, Server},
     poll,
+    process::only_child,
     sniffer::{self, Sniffer, Stopped},
     veth::VethPair,
 };
@@ -33,19 +34,6 @@ pub(super) fn mask(status: &BTreeMap<String, String>, set: &str) -> Result<u64> 
     Ok(u64::from_str_radix(&status[set], 16)?)
 }
 
-/// The children of a process.
-pub(super) fn children(process: u32) -> Result<Vec<u32>> {
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    children.split_whitespace().map(|child| Ok(child.parse()?)).collect()
-}
-
-/// The one child of a process.
-fn child(process: u32) -> Result<u32> {
-    let children = children(process)?;
-    ensure!(children.len() == 1, "children: {children:?}");
-    Ok(children[0])
-}
-
 /// Starts it with a file that the caller has open.
 fn start(pair: &VethPair, arguments: &[&str]) -> Result<Sniffer> {
     let mut command = pair.second.namespace.command("sh");
@@ -66,7 +54,7 @@ fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
         ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
         ensure!(thread["Seccomp"] == if sandboxed { "2" } else { "0" }, "{thread:#?}");
     }
-    let attacher = child(sniffer.id())?;
+    let attacher = sniffer.attacher()?;
     for thread in threads(attacher)? {
         for set in ["CapPrm", "CapEff"] {
             ensure!(mask(&thread, set)? == OF_THE_ATTACHER, "the attacher's {set}: {thread:#?}");
@@ -75,7 +63,7 @@ fn check_privileges(sniffer: &Sniffer, sandboxed: bool) -> Result<()> {
         ensure!(mask(&thread, "CapAmb")? & !CAP_NET_ADMIN == 0, "{thread:#?}");
         ensure!(thread["NoNewPrivs"] == "1", "{thread:#?}");
     }
-    let guard = child(attacher)?;
+    let guard = only_child(attacher)?;
     check_guard(guard)?;
     // The daemon has it.
     ensure!(has_file(sniffer.id())?);

@@ -10,7 +10,7 @@ use tls_sniff_tests::{
     netns::Namespace,
     packet_socket::PacketSocket,
     poll,
-    process::Paused,
+    process::{Paused, children},
     sniffer::Sniffer,
     veth::VethPair,
 };
@@ -19,7 +19,6 @@ use super::{
     interfaces::add,
     lookups::{READ, Run, SILENT, STAYS},
     reload::attached,
-    sandbox::children,
 };
 
 const SOON: Duration = Duration::from_secs(45);
@@ -132,7 +131,7 @@ pub(crate) fn too_late() -> Result<()> {
     let mut sniffer =
         Sniffer::start(namespace, &["--config", path, "-i", "veth-b", "--format", "json"])?;
     sniffer.ready()?;
-    let [attacher] = children(sniffer.id())?[..] else { anyhow::bail!("one child") };
+    let attacher = sniffer.attacher()?;
     let said = |sniffer: &Sniffer, words: &str| {
         let count = || sniffer.stderr().iter().filter(|line| line.contains(words)).count();
         poll::until(SOON, words, || (count() > 0).then_some(()))

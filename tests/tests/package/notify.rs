@@ -123,7 +123,7 @@ pub(crate) fn manager_is_told() -> Result<()> {
     attacher_sleeps(&mut manager, &mut sniffer, &pair)?;
 
     // The end comes when a reload is over and the daemon has not heard of that.
-    let attacher = Paused::new(attacher(&sniffer)?)?;
+    let attacher = Paused::new(sniffer.attacher()?)?;
     sniffer.signal(Signal::SIGHUP)?;
     manager.wait_for("a reload", |line| line == "RELOADING=1")?;
     let daemon = Paused::new(sniffer.id())?;
@@ -144,7 +144,7 @@ pub(crate) fn manager_is_told() -> Result<()> {
 fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair) -> Result<()> {
     const WAITS: &str = "; a new configuration waits, see the log";
     let config = manager.folder.path().join("config.toml");
-    let attacher = attacher(sniffer)?;
+    let attacher = sniffer.attacher()?;
     let count =
         |sniffer: &Sniffer, words| sniffer.stderr().iter().filter(|it| it.contains(words)).count();
     let read = count(sniffer, "the configuration was read again");
@@ -178,12 +178,6 @@ fn attacher_sleeps(manager: &mut Manager, sniffer: &mut Sniffer, pair: &VethPair
     let waits = format!("the reload still waits: process {attacher}, which is to do it, does not");
     ensure!(log.iter().filter(|line| line.contains(&waits)).count() == 1, "{log:#?}");
     Ok(())
-}
-
-fn attacher(sniffer: &Sniffer) -> Result<u32> {
-    let id = sniffer.id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    children.trim().parse().context("one child")
 }
 
 /// The thread that reads the ring stands still; all others of the process do not.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use tls_sniff_tests::process::children;
 
 /// Memory that a process may take more in the second half than in the first: of the middle of the samples.
 const FLAT: f64 = 1.05;
@@ -49,8 +50,7 @@ pub(super) struct Memory {
 impl Memory {
     /// Of a daemon and its attacher, from now on for `time`.
     pub(super) fn of(daemon: u32, time: Duration) -> Result<Self> {
-        let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"))?;
-        let attacher = children.split_whitespace().next().context("no attacher")?.parse()?;
+        let attacher = *children(daemon)?.first().context("no attacher")?;
         let process = |name, id| Process { name, id, samples: Vec::new(), most: Vec::new() };
         let processes = [process("daemon", daemon), process("attacher", attacher)];
         Ok(Self { start: Instant::now(), time, part: Part::Beginning, processes })
